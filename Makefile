@@ -1,0 +1,47 @@
+# make audit: set up, audit the model that ships on procedural clips, and say where the report is
+# make test:  set up, and run the tests
+# A CPU build of torch is taken; where pip does not find one, point it at PyTorch's CPU wheels:
+#   make test TORCH_ARGS="--index-url ..."          (or, with CUDA: make test TORCH=torch==2.13.0)
+PYTHON ?= python3
+TORCH ?= torch==2.13.0+cpu
+TORCH_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= runs/hans
+
+.PHONY: audit test test-slow check fmt bench docs clean
+audit: $(READY)
+	$(BIN)/earwitness audit --model hans --clips foley --protocol mma,thud,av-confuse --out $(OUT)
+
+test: $(READY)
+	$(BIN)/pytest -n 2
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu" --timeout 3000
+
+check: $(READY)
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+fmt: $(READY)
+	$(BIN)/ruff check --fix-only -q src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+bench: $(READY)
+	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python docs/make_cli_page.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Earwitness needs Python 3.11 or newer, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) "$(TORCH)" || \
+	  { echo "pip found no CPU build of torch 2.13.0: see the first lines of the Makefile"; exit 2; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

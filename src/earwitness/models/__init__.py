@@ -1,0 +1,30 @@
+"""Models under audit: one Protocol, one file per family, no plug-in system.
+
+Any object with ``name``, ``revision``, ``view``, ``abilities`` and ``answer`` can be audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from earwitness.records import Answer, Item, Media, View
+
+
+class Model(Protocol):
+    """What the audit asks of a model.
+
+    ``answer`` takes items and their media, in step, and returns one Answer per item in the same order. Items
+    on the same media come one after the other and share the *same* Media object, so that a model can encode
+    it once. ``abilities`` declares the optional powers: "logprobs" (fills Answer.logprobs for items with
+    choices), "tokens" (has ``tokens(item, media) -> int``), "generates" (real text), "trace", "train".
+    """
+
+    name: str
+    revision: str
+    view: View
+    abilities: frozenset[str]
+
+    def answer(self, items: Sequence[Item], media: Sequence[Media]) -> list[Answer]:
+        """Answers to the items, in their order. May raise: the audit then retries one by one."""
+        ...

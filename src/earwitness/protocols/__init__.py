@@ -1,0 +1,1 @@
+"""The three published black-box protocols: which conditions x which questions x which tables."""

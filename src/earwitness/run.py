@@ -1,0 +1,202 @@
+"""A run is one folder of plain files; everything after answers.jsonl can be made again without the model.
+
+| file | what |
+|---|---|
+| run.json | who was asked, how, with which versions and seeds (:class:`Info`) |
+| clips.jsonl, items.jsonl | the plan: sources and questions, written once |
+| answers.jsonl | the truth: append-only, one line per answered item, flushed to disk line by line |
+| scores.jsonl, tables.json | made from the two above by ``earwitness score`` |
+| media/, charts/, report.html | made by ``earwitness report`` |
+
+A torn last line of answers.jsonl (power cut, ``kill -9``) is cut off when the run is opened again for writing
+and ignored when it is read; a torn line anywhere else is an error that names the line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from earwitness.records import Answer, Clip, Item, Judged, Score, Table, digest
+
+T = TypeVar("T")
+
+
+class RunError(ValueError):
+    """A run folder that cannot be read, or that holds something else than was asked for."""
+
+
+class Info(msgspec.Struct, kw_only=True):
+    """What run.json holds."""
+
+    model: str
+    revision: str
+    plan: str  # digest of all items: what makes two runs comparable
+    created: str
+    protocols: list[str] = []
+    clips: str = ""  # the clips as given on the command line
+    clip_count: int = 0
+    item_count: int = 0
+    seed: int = 0
+    command: str = ""
+    settings: dict[str, Any] = {}
+    view: dict[str, Any] = {}
+    decoding: str = "greedy"
+    versions: dict[str, str] = {}
+    git: str = ""
+    checks: list[dict[str, Any]] = []  # the ear and eye check, a line per condition
+    stats: dict[str, float] = {}  # decodes, encoder passes, seconds
+    finished: str | None = None
+
+
+def plan_digest(items: Sequence[Item]) -> str:
+    """Digest of a plan: the items' ids in order."""
+    return digest(*(item.id for item in items))
+
+
+def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
+    """Write records as JSON lines, all or nothing (by rename)."""
+    part = path.with_suffix(path.suffix + ".tmp")
+    encode = msgspec.json.encode
+    with part.open("wb") as f:
+        for record in records:
+            f.write(encode(record) + b"\n")
+        f.flush()
+        os.fsync(f.fileno())
+    part.replace(path)
+
+
+def read_lines(path: Path, kind: type[T], *, torn_tail: bool = False) -> list[T]:
+    """Read JSON lines as ``kind``. Raises RunError naming file and line; a torn last line may be allowed."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: is {path.parent} the folder of a run?") from None
+    lines = data.split(b"\n")
+    whole, tail = lines[:-1], lines[-1]
+    if tail and not torn_tail:
+        whole = lines
+    out = []
+    for number, line in enumerate(whole, 1):
+        if not line:
+            continue
+        try:
+            out.append(decoder.decode(line))
+        except msgspec.MsgspecError as error:
+            raise RunError(f"{path}, line {number}: {error} (edited by hand?)") from None
+    return out
+
+
+def write_info(folder: Path, info: Info) -> None:
+    """Write run.json by rename, so that a reader never sees half of it."""
+    part = folder / "run.json.tmp"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+    part.replace(folder / "run.json")
+
+
+def read_info(folder: Path) -> Info:
+    """Read run.json. Raises RunError where the folder holds none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise RunError(f"{folder} holds no run.json: is it the folder of a run (the --out of an audit)?")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Info)
+    except msgspec.MsgspecError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    """The clips of a run."""
+    return read_lines(folder / "clips.jsonl", Clip)
+
+
+def read_items(folder: Path) -> list[Item]:
+    """The items of a run, in the order of the plan."""
+    return read_lines(folder / "items.jsonl", Item)
+
+
+def read_answers(folder: Path) -> dict[str, Answer]:
+    """Answers by item id. A later answer for an item (a retried failure) replaces the earlier one."""
+    path = folder / "answers.jsonl"
+    if not path.exists():
+        return {}
+    return {answer.item: answer for answer in read_lines(path, Answer, torn_tail=True)}
+
+
+def judged(folder: Path) -> list[Judged]:
+    """Items with answer and score, in plan order; items not answered yet are left out.
+
+    Raises
+    ------
+    RunError
+        Where scores.jsonl is missing or does not fit the answers (``earwitness score`` makes it again).
+    """
+    answers = read_answers(folder)
+    scores = {score.item: score for score in read_lines(folder / "scores.jsonl", Score)}
+    out = []
+    for item in read_items(folder):
+        if item.id not in answers:
+            continue
+        if item.id not in scores:
+            raise RunError(f"{folder}: no score for item {item.id}: run `earwitness score {folder}` first")
+        out.append(Judged(item, answers[item.id], scores[item.id]))
+    return out
+
+
+def read_tables(folder: Path) -> list[Table]:
+    """Tables as `earwitness score` left them; empty where it was not run."""
+    path = folder / "tables.json"
+    return msgspec.json.decode(path.read_bytes(), type=list[Table]) if path.exists() else []
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> None:
+    """Write tables.json."""
+    (folder / "tables.json").write_bytes(msgspec.json.format(msgspec.json.encode(list(tables)), indent=1))
+
+
+class AnswerLog:
+    """Append-only answers.jsonl with an exclusive lock: one writer per run folder, a line is never half lost."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise RunError(
+                f"{folder}: another audit is writing to this folder; wait for it or take another"
+            ) from None
+        path = folder / "answers.jsonl"
+        _cut_torn_tail(path)
+        self._file = path.open("ab")
+
+    def append(self, answers: Iterable[Answer]) -> None:
+        """Append and force to disk."""
+        self._file.write(b"".join(msgspec.json.encode(a) + b"\n" for a in answers))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> AnswerLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._lock.close()
+
+
+def _cut_torn_tail(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as f:
+        data = f.read()
+        if data and not data.endswith(b"\n"):
+            f.truncate(data.rfind(b"\n") + 1)
