@@ -19,6 +19,7 @@ from earwitness.records import Frames, Times, View
 REACH = 1.42  # how far from its centre a drawing may paint, in local units
 CHUNK = 60_000  # pixels drawn at a time: small enough for the cache
 DEFAULT_SIZE = (360, 640)
+MOST = 4_000_000_000  # bytes of frames in one piece
 
 
 def size_of(view: View) -> tuple[int, int]:
@@ -45,9 +46,19 @@ def times_of(scene: Scene, fps: float) -> Times:
 
 
 def frames(scene: Scene, view: View) -> tuple[Frames, Times]:
-    """The picture at each of its times: uint8 [frames, height, width, 3]."""
-    h, w = size_of(view)
+    """The scene through a view: uint8 [frames, height, width, 3] and their times."""
     times = times_of(scene, view.fps)
+    return draw(scene, size_of(view), times), times
+
+
+def draw(scene: Scene, size: tuple[int, int], times: Times) -> Frames:
+    """The picture at each of any instants, uint8 [times, height, width, 3]."""
+    h, w = size
+    if (total := len(times) * h * w * 3) > MOST:
+        raise ValueError(
+            f"foley: {len(times)} frames of {h} x {w} pixels are {total / 1e9:.1f} GB: "
+            "ask for fewer frames a second, smaller ones, or a shorter scene"
+        )
     ground = _background(scene, h, w)
     places = [_place(scene, s, h, w) for s in scene.sources]
     for x, y, r in places:
@@ -56,7 +67,7 @@ def frames(scene: Scene, view: View) -> tuple[Frames, Times]:
     out[:] = _bytes(ground[:, None])[0]
     for source, (x, y, r) in zip(scene.sources, places, strict=True):
         _put(out, ground, scene, source, times, x, y, r)
-    return out, times
+    return out
 
 
 def _bytes(rgb: Field) -> Frames:

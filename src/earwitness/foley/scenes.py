@@ -154,7 +154,7 @@ def scene(
                 level=float(rng.uniform(0.62, 0.9)) / sources,
             )
         )
-    return Scene(seed, kind, difficulty, duration, asked, tuple(things))
+    return Scene(int(seed), kind, difficulty, duration, asked, tuple(things))
 
 
 def _soundings(rng: np.random.Generator, period: float, duration: float) -> tuple[float, ...]:

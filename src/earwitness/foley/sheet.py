@@ -44,10 +44,8 @@ def contact_sheet(path: Path, *, seed: int = 1, difficulty: Difficulty = "easy")
         s = scene(seed + row, classes=(what,), difficulty=difficulty)
         y = row * (h + 6)
         pen.text((8, y + h // 2), what, fill=(240, 240, 240))
-        big, times = pictures.frames(s, View(fps=50, size=(h, w)))
         event = s.sources[0].times[1]
-        for k, dt in enumerate((-0.09, 0.02, 0.20)):
-            frame = big[int(np.argmin(np.abs(times - event - dt)))]
+        for k, frame in enumerate(pictures.draw(s, (h, w), event + np.array([-0.09, 0.02, 0.20]))):
             sheet.paste(Image.fromarray(frame), (90 + k * w, y))
         tiny, _ = pictures.frames(s, View(fps=2, size=(small, small)))
         for k in range(4):
