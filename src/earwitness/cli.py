@@ -1,0 +1,341 @@
+"""The command line: thin verbs, no logic. Exit codes: 0 done, 1 done with too many failed items,
+2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table as Grid
+
+from earwitness.records import Estimate, Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Find out whether a model that takes video with sound listens, or guesses the sound from the picture.",
+)
+out = Console()
+err = Console(stderr=True)
+COUNTS = {"unparsed", "refused", "failed"}  # columns of what could not be scored
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="hans, fake:hears, qwen2.5-omni:PATH, qwen3-omni:PATH, module:factory"),
+]
+Seed = Annotated[int, typer.Option(help="seed of clips, donors and orders")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="where to write")]
+RunFolder = Annotated[Path, typer.Argument(help="the folder of a run (an audit's --out)")]
+
+
+def fail(message: object, code: int = 2) -> NoReturn:
+    """Say what is wrong on stderr and exit."""
+    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+@app.command(
+    epilog="Examples:\n\n`earwitness audit -m hans --out runs/hans`\n\n"
+    "`earwitness audit -m qwen2.5-omni:Qwen/Qwen2.5-Omni-7B --clips my_clips/ --out runs/q7 --dry-run`\n\n"
+    "`earwitness audit -m fake:sees --protocol mma --limit 12 --set mma_styles=standard --out runs/f`"
+)
+def audit(
+    model: Model,
+    out_folder: Annotated[Path, typer.Option("--out", "-o", help="run folder; the same command resumes it")],
+    clips: Annotated[str, typer.Option(help="foley, or a folder of clips with a labels file")] = "foley",
+    protocol: Annotated[str, typer.Option(help="mma, thud, av-confuse; several by comma")] = "mma,thud,av-confuse",
+    limit: Annotated[int | None, typer.Option(help="clips at most (foley: 60 unless given)")] = None,
+    seed: Seed = 0,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, repeatable; keys: see docs/settings.md")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
+) -> None:
+    """Ask a model every protocol's questions on untouched and intervened clips, score, and write the report."""
+    from earwitness import session
+
+    try:
+        job = session.prepare(
+            model=model, clips=clips, protocols=protocol.split(","), limit=limit, seed=seed,
+            settings=dict(_pair(s) for s in setting or []), command=shlex.join(["earwitness", *sys.argv[1:]]),
+        )  # fmt: skip
+        show_plan(job.plan, job.skipped)
+        if dry_run:
+            return
+        with _bar() as bar:
+            task = bar.add_task(f"asking {job.model.name}", total=len(job.items), failed="")
+
+            def progress(done: int, failed: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
+
+            result = session.run(job, out_folder, progress=progress)
+    except session.Refused as error:
+        fail(error, 3)
+    except (ValueError, ImportError, OSError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        err.print(f"\nstopped; nothing answered is lost: the same command goes on in {out_folder}")
+        raise typer.Exit(130) from None
+    _closing(out_folder, result.headline, result.failed_share, result.allowed)
+
+
+@app.command(epilog="Example: `earwitness score runs/hans`")
+def score(folder: RunFolder) -> None:
+    """Score a run's answers again, without the model, and make its tables."""
+    from earwitness import session
+
+    try:
+        tables = session.score(folder)
+    except (ValueError, OSError) as error:
+        fail(error)
+    show_tables(tables)
+
+
+@app.command(epilog="Example: `earwitness report runs/hans --embed`")
+def report(
+    folder: RunFolder,
+    embed: Annotated[bool, typer.Option(help="put the clips into the page: one file to send")] = False,
+) -> None:
+    """Write the report of a run: one page that opens from the disk."""
+    from earwitness import session
+
+    try:
+        page = session.report(folder, embed=embed)
+    except (ValueError, OSError) as error:
+        fail(error)
+    out.print(f"{page}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `earwitness compare runs/before runs/after`")
+def compare(run_a: RunFolder, run_b: RunFolder) -> None:
+    """Compare two runs on the same items, paired and clustered by clip (before/after, model A/B)."""
+    from earwitness.compare import compare_runs
+
+    try:
+        tables = compare_runs(run_a, run_b)
+    except (ValueError, OSError) as error:
+        fail(error)
+    show_tables(tables)
+
+
+@app.command(epilog="Example: `earwitness power --gap 0.1`")
+def power(
+    gap: Annotated[
+        float, typer.Option(help="difference of two shares that you want to see, 0.1 = ten points")
+    ] = 0.1,
+    base: Annotated[float, typer.Option(help="share in the untouched condition")] = 0.8,
+) -> None:
+    """How many clips a given gap needs."""
+    from earwitness import stats
+
+    try:
+        show_tables([stats.power_table(gap, base=base)])
+    except ValueError as error:
+        fail(error)
+
+
+@app.command(epilog="Example: `earwitness look clip.mp4 --png clip.png`")
+def look(
+    file: Annotated[Path, typer.Argument(help="a video or sound file")],
+    png: Annotated[Path | None, typer.Option(help="also draw frames over the waveform")] = None,
+) -> None:
+    """Tracks, durations, offsets, loudness and onsets of a file; a strip of frames with the waveform as PNG."""
+    from earwitness import media
+
+    try:
+        seen = media.look(file)
+        if png:
+            media.strip_png(file, png)
+    except (ValueError, OSError) as error:
+        fail(error)
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    for name in seen.__struct_fields__:
+        grid.add_row(f"[dim]{name}[/]", _plain(_show(getattr(seen, name))))
+    out.print(grid)
+    if png:
+        out.print(f"{png}", highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Examples:\n\n`earwitness render mute clip.mp4 -o muted.mp4`\n\n"
+    "`earwitness render shift clip.mp4 --by 0.4 -o late.mp4`\n\n"
+    "`earwitness render swap clip.mp4 donor.mp4 -o swapped.mp4`"
+)
+def render(
+    kind: Annotated[
+        str, typer.Argument(help="sham, mute, no-track, shift, swap, drop-stem, background, black, freeze")
+    ],
+    files: Annotated[list[Path], typer.Argument(help="the clip; for swap also the donor; for drop-stem its stems")],
+    out_file: Annotated[Path, typer.Option("--out", "-o", help="file to write (.mp4)")],
+    by: Annotated[float, typer.Option(help="shift: seconds; positive = sound late")] = 0.0,
+    name: Annotated[str | None, typer.Option(help="background: which; drop-stem: which stem")] = None,
+    codec: Annotated[str, typer.Option(help="flac (exact) or aac")] = "flac",
+    overwrite: Annotated[bool, typer.Option(help="replace an existing file")] = False,
+) -> None:
+    """Write an intervened copy of a clip; the picture is copied bit by bit wherever only the sound changes."""
+    from earwitness import session
+
+    try:
+        done = session.render(kind, files, out_file, by=by, name=name, codec=codec, overwrite=overwrite)
+    except (ValueError, OSError) as error:
+        fail(error)
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    for field in done.__struct_fields__:
+        grid.add_row(f"[dim]{field}[/]", _plain(_show(getattr(done, field))))
+    out.print(grid)
+
+
+@app.command("foley", epilog="Example: `earwitness foley --n 12 --out clips/`")
+def foley_command(
+    folder: Out,
+    n: Annotated[int, typer.Option("--n", help="clips")] = 12,
+    seed: Seed = 0,
+    kind: Annotated[str, typer.Option(help="natural or impact")] = "natural",
+    sources: Annotated[int, typer.Option(help="things that sound in a scene: 1, 2 or 3")] = 1,
+    difficulty: Annotated[str, typer.Option(help="easy, medium or hard")] = "easy",
+    duration: Annotated[float | None, typer.Option(help="seconds (4, impacts 6)")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="also draw a contact sheet of all classes (PNG)")] = None,
+) -> None:
+    """Write procedural clips with exact truth: mp4 files, their stems, and a labels file."""
+    from earwitness import foley
+
+    try:
+        length = {} if duration is None else {"duration": duration}
+        clips = foley.clip_set(n, seed=seed, kind=kind, sources=sources, difficulty=difficulty, **length)
+        manifest = foley.write(folder, clips)
+        if sheet:
+            foley.contact_sheet(sheet)
+    except (ValueError, OSError) as error:
+        fail(error)
+    out.print(f"{manifest}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `earwitness doctor -m qwen2.5-omni:PATH`")
+def doctor(model: Model) -> None:
+    """Self-tests of a model as wired here: does sound reach it, does picture reach it, are receipts honest?"""
+    from earwitness import session
+
+    try:
+        rows = session.doctor(model)
+    except session.Refused as error:
+        fail(error, 3)
+    except (ValueError, ImportError, OSError) as error:
+        fail(error)
+    grid = Grid("asked about", "fed with", "answer", "receipt")
+    for row in rows:
+        fed = row["fed"]
+        receipt = (
+            ", ".join(f"{k} {_show(v)}" for k, v in fed.items() if v is not None) if isinstance(fed, dict) else "-"
+        )
+        grid.add_row(str(row["organ"]), str(row["condition"]), _plain(row["text"] or row["error"]), _plain(receipt))
+    out.print(grid)
+    out.print("[green]sound and picture reach the model[/]")
+
+
+def show_plan(plan: object, skipped: Iterable[str]) -> None:
+    """Print what an audit will do."""
+    grid = Grid(show_header=False, box=None, pad_edge=False)
+    for name in plan.__struct_fields__:  # type: ignore[attr-defined]
+        value = getattr(plan, name)
+        if name == "by_condition":
+            value = "  ".join(f"{k} {v}" for k, v in value.items())
+        if value is not None:
+            grid.add_row(f"[dim]{name.replace('_', ' ')}[/]", _plain(_show(value)))
+    out.print(grid)
+    for line in skipped:
+        out.print(f"[yellow]left out:[/] {_plain(line)}", highlight=False)
+
+
+def show_tables(tables: Iterable[Table]) -> None:
+    """Print tables with their intervals; columns of counts that are all nought are said below, not drawn."""
+    for table in tables:
+        kept, empty = _columns(table)
+        grid = Grid(title=f"[bold]{_plain(table.title)}[/]", title_justify="left", box=SIMPLE, pad_edge=False)
+        grid.add_column("", min_width=20, overflow="fold")
+        for n in kept:
+            grid.add_column(table.columns[n], justify="right", vertical="middle")
+        for row in table.rows:
+            style = "dim" if row.kind != "model" else ""
+            grid.add_row(_plain(row.label), *(_cell(row.cells[n], table.unit) for n in kept), style=style)
+        out.print(grid)
+        note = f" (None: {', '.join(empty)}.)" if empty else ""
+        out.print(f"[dim]{_plain(table.caption + note)}[/]\n", highlight=False)
+
+
+def _columns(table: Table) -> tuple[list[int], list[str]]:
+    """Indices of the columns worth drawing, and the names of those counts that are nought in every row."""
+    zero = [n for n, name in enumerate(table.columns) if name in COUNTS and not any(r.cells[n] for r in table.rows)]
+    settled = len(zero) == len(COUNTS.intersection(table.columns))  # nothing unscored: the bounds say nothing new
+    bounds = {n for n, name in enumerate(table.columns) if name in ("lowest", "highest") and settled}
+    kept = [n for n in range(len(table.columns)) if n not in bounds and n not in zero]
+    return kept, [table.columns[n] for n in zero]
+
+
+def _cell(cell: object, unit: str) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, Estimate):
+        return f"{cell.value:.2f}\n[dim]\\[{cell.low:.2f}, {cell.high:.2f}][/]"
+    if isinstance(cell, float):
+        return f"{cell:.2f}" if unit in ("share", "mixed") else f"{cell:.3g}"
+    return _plain(cell)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_show(v) for v in value)
+    return str(value)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sep, value = text.partition("=")
+    if not sep:
+        raise ValueError(f"--set {text}: expected key=value (did you forget the equals sign?)")
+    return key.strip(), value.strip()
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("[red]{task.fields[failed]}"), console=err,
+    )  # fmt: skip
+
+
+def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None:
+    out.print(f"\n[bold]{_plain(headline)}[/]", highlight=False)
+    out.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    if failed > allowed:
+        fail(
+            f"{failed:.1%} of the items failed (allowed: {allowed:.1%}); the report counts and bounds them. "
+            "See answers.jsonl, or retry them with --set retry_failed=true",
+            1,
+        )
+
+
+def main() -> None:
+    """Entry point."""
+    app()

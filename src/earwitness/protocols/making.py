@@ -1,0 +1,129 @@
+"""From clips to items: ids, class lists, whose sound a clip gets in a swap.
+
+Functions: ``finish`` (give an item its id), ``class_list``, ``donors``, ``limited``, ``pick`` (a seeded choice),
+``fits`` (may a shift be applied), ``one_class``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from earwitness.questions import clean, same
+from earwitness.records import Clip, Item, digest
+
+T = TypeVar("T")
+EDGE = 0.3  # seconds: a shifted event nearer to an edge of the clip cannot be checked by listening
+APART = 0.3  # seconds: a shifted event this near to another visible one would look in step again
+
+
+def finish(item: Item) -> Item:
+    """The item with the id that follows from everything else in it: the same content, the same id, anywhere."""
+    return msgspec.structs.replace(item, id=digest(msgspec.json.encode(msgspec.structs.replace(item, id=""))))
+
+
+def pick(options: Sequence[T], *key: object) -> T:
+    """One of the options, chosen by the key alone."""
+    return options[int(digest(*key), 16) % len(options)]
+
+
+def shuffled(options: Sequence[T], *key: object) -> tuple[T, ...]:
+    """The options in an order that follows from the key and from what they are, not from the order they came in."""
+    return tuple(sorted(options, key=lambda o: digest(*key, o)))
+
+
+def limited(clips: Sequence[Clip], limit: int | None, seed: int) -> list[Clip]:
+    """At most ``limit`` of the clips, drawn by seed, in the order given."""
+    if limit is None or len(clips) <= limit:
+        return list(clips)
+    chosen = {c.id for c in sorted(clips, key=lambda c: digest("limit", seed, c.id))[:limit]}
+    return [c for c in clips if c.id in chosen]
+
+
+def class_list(clips: Sequence[Clip], given: Sequence[str]) -> tuple[str, ...]:
+    """The classes to choose from: those given, else all that the clips have, one spelling each, sorted."""
+    if given:
+        doubles = [n for n, k in Counter(clean(c) for c in given).items() if k > 1]
+        if doubles:
+            raise ValueError(f"classes: {doubles[0]!r} is listed twice (case and underscores do not count)")
+        return tuple(given)
+    spelled: dict[str, str] = {}
+    for clip in clips:
+        for name in (*clip.seen, *clip.heard):
+            spelled[clean(name)] = min(name, spelled.get(clean(name), name))
+    return tuple(sorted(spelled.values(), key=clean))
+
+
+def in_list(name: str, classes: Sequence[str]) -> str | None:
+    """The class as the list spells it; None where it is not in the list."""
+    return next((c for c in classes if clean(c) == clean(name)), None)
+
+
+def length(clip: Clip) -> float | None:
+    """Seconds of the clip; None where its end is not known."""
+    return None if clip.end is None else clip.end - clip.start
+
+
+def fits(clip: Clip, seconds: float) -> bool:
+    """Whether a shift leaves a checkable clip: every event 0.3 s from the edges and from another sight.
+
+    Section 2.1 of arXiv 2605.16403 shifts any clip. Differs from the source: a drum beaten every half second,
+    shifted by two, looks in step again, and a sound pushed off the clip is a muted one, not a shifted one.
+    """
+    whole = length(clip)
+    heard = [e.heard for e in clip.events if e.heard is not None]
+    seen = [e.seen for e in clip.events if e.seen is not None]
+    if not heard or not seen or whole is None:
+        return False
+    moved = [t + seconds for t in heard]
+    inside = all(EDGE <= t <= whole - EDGE for t in moved)
+    return inside and all(abs(t - s) >= min(APART, abs(seconds) / 2) for t in moved for s in seen)
+
+
+def _things(names: Sequence[str]) -> frozenset[str]:
+    return frozenset(same(n) for n in names)
+
+
+def donors(clips: Sequence[Clip], seed: int, uses: int) -> dict[str, Clip]:
+    """Clip id -> the clip whose sound it gets in a swap: another source, other classes, audible within its length.
+
+    Clips are paired off (each takes the other's sound), so that a cluster of the statistics is two sources, not a
+    chain through all of them. Who is left over takes the sound of a clip used fewer than ``uses`` times, or none.
+    Follows from the seed and the clips, not from their order.
+    """
+    order = sorted((c for c in clips if c.heard), key=lambda c: digest("donor", seed, c.id))
+    own = {c.id: _things((*c.seen, *c.heard)) for c in order}
+    gives = {c.id: _things(c.heard) for c in order}
+
+    def may(taker: Clip, giver: Clip) -> bool:
+        if taker.cluster == giver.cluster or own[taker.id] & gives[giver.id]:
+            return False
+        times, whole = [e.heard for e in giver.events if e.heard is not None], length(taker)
+        return not times or whole is None or any(t <= whole - EDGE for t in times)
+
+    out: dict[str, Clip] = {}
+    used: Counter[str] = Counter()
+    left = list(order)
+    while left:
+        # Whoever has the commonest class goes first: else its last clips find only each other.
+        common = Counter(min(gives[c.id]) for c in left)
+        first = max(left, key=lambda c: common[min(gives[c.id])])
+        left.remove(first)
+        mates = [c for c in left if may(first, c) and may(c, first)]
+        if mates:
+            mate = max(mates, key=lambda c: common[min(gives[c.id])])
+            left.remove(mate)
+            out[first.id], out[mate.id] = mate, first
+            used[first.id] += 1
+            used[mate.id] += 1
+    for clip in order:
+        if clip.id not in out:
+            givers = [c for c in order if used[c.id] < uses and may(clip, c)]
+            if givers:
+                giver = min(givers, key=lambda c: used[c.id])
+                out[clip.id] = giver
+                used[giver.id] += 1
+    return out

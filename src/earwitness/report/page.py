@@ -1,0 +1,231 @@
+"""Lay out the page: run folder in, ``report.html`` and ``charts/`` out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from earwitness import run as runs
+from earwitness.records import Judged, Table
+from earwitness.report import cells, charts, players, telling
+from earwitness.report.figures import unscored
+from earwitness.report.verdict import Verdict, clips_of, interval, percent, spoken_name, verdict
+from earwitness.report.words import GLOSSARY, PROTOCOLS
+
+TELLING = 10
+SHOWN_FIRST = 4  # players open at once; the others a click away
+FILES = (
+    ("PNG", "png", "image/png"),
+    ("SVG", "svg", "image/svg+xml"),
+    ("Vega-Lite", "vl.json", "application/json"),
+)
+
+
+def headline(folder: Path) -> str:
+    """The verdict on a run, one sentence in plain words."""
+    return verdict(runs.read_info(folder).model, runs.judged(folder)).sentence
+
+
+def build(folder: Path, *, embed: bool = False) -> Path:
+    """Write ``report.html`` and ``charts/`` into a run folder; returns the page's path.
+
+    Parameters
+    ----------
+    embed : put the telling clips into the page (one file to send), instead of pointing to ``media/``.
+
+    Raises
+    ------
+    RunError
+        Where the folder holds no run, or answers without scores.
+    """
+    info, judged, tables = runs.read_info(folder), runs.judged(folder), runs.read_tables(folder)
+    clips = {clip.id: clip for clip in runs.read_clips(folder)} if (folder / "clips.jsonl").exists() else {}
+    result = verdict(info.model, judged)
+    pairs = telling.choose(judged, TELLING)
+    drawn = charts.charts(judged, tables)
+    pictures = charts.write(drawn, folder / "charts")
+    runtime = Markup(charts.runtime()) if drawn else Markup("")
+    script = Markup(_own("players.js"))
+    page = _template().render(
+        info=info,
+        name=spoken_name(info.model),
+        verdict=result,
+        any_chance=any(f.chance is not None for f in result.figures),
+        answered=sum(j.answer.error is None for j in judged),
+        players=players.make(folder, pairs, clips, embed=embed),
+        chosen=_chosen(judged),
+        shown_first=SHOWN_FIRST,
+        charts=[_chart(c, pictures[c.id], folder, embed) for c in drawn],
+        protocols=_protocols(tables),
+        checks=cells.checks(info.checks),
+        check_says=_check_says(info.checks),
+        fed=cells.fed(judged),
+        failures=cells.failures(judged),
+        failure_says=_failure_says(judged, info.item_count),
+        facts=_facts(info),
+        glossary=GLOSSARY,
+        sections=_sections(result, bool(drawn)),
+        style=Markup(_own("style.css")),
+        runtime=runtime,
+        script=script,
+        policy=_policy([str(runtime), str(script)] if drawn else [str(script)]),
+    )
+    path = folder / "report.html"
+    part = path.with_suffix(".html.tmp")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def _own(name: str) -> str:
+    return resources.files("earwitness.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _template() -> jinja2.Template:
+    env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    env.filters.update(percent=percent, interval=interval, clips_of=clips_of, day=_day, tight=_tight)
+    return env.from_string(_own("page.html"))
+
+
+def _tight(text: str) -> str:
+    """No line break between a number and its unit."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _day(stamp: str) -> str:
+    try:
+        at = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{at.day} {at:%B %Y}"
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Content policy: nothing from the network, and of all scripts only these, by hash.
+
+    Styles may be inline since the charts set their own; ``file:`` lets a page from the disk play its clips.
+    """
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    allowed = " ".join(f"'sha256-{h}'" for h in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _chart(chart: charts.Chart, svg: str, folder: Path, embed: bool) -> dict[str, Any]:
+    files = []
+    kinds = (
+        ("PNG", "png", "image/png"),
+        ("SVG", "svg", "image/svg+xml"),
+        ("Vega-Lite", "vl.json", "application/json"),
+    )
+    for label, ending, kind in kinds:
+        name = f"{chart.id}.{ending}"
+        href = f"charts/{name}"
+        if embed:
+            data = base64.b64encode((folder / "charts" / name).read_bytes()).decode("ascii")
+            href = f"data:{kind};base64,{data}"
+        files.append((label, href, f"earwitness-{name}"))
+    # Inside a script element only "<" can end it; as an escape it means the same to a JSON reader.
+    spec = charts.for_page(json.dumps(chart.spec)).replace("<", "\\u003c")
+    return {
+        "id": chart.id, "title": chart.title, "caption": chart.caption, "svg": Markup(charts.for_page(svg)),
+        "json": Markup(spec), "files": files,
+    }  # fmt: skip
+
+
+def _protocols(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Tables under the protocol whose name their id begins with; others under a heading of their own."""
+    groups: dict[str, list[Table]] = {}
+    for table in tables:
+        bare = table.id.replace("-", "_").removeprefix("av_")
+        name = next((name for name in PROTOCOLS if bare.startswith(name.removeprefix("av_"))), "")
+        groups.setdefault(name, []).append(table)
+    out = []
+    for name, group in groups.items():
+        title, words, source = PROTOCOLS.get(name, ("More tables", "", ""))
+        out.append({"title": title, "words": words, "source": source, "grids": [cells.grid(t) for t in group]})
+    return out
+
+
+def _chosen(judged: Sequence[Judged]) -> str:
+    pairs = telling.comparable(judged)
+    if not pairs:
+        return ""
+    wrong = sum(telling.was_fooled(p) for p in pairs)
+    return (
+        "They were picked by a rule, not by hand: spread over clips and kinds of change, and with as many wrong "
+        f"answers, in proportion, as among all {len(pairs):,} pairs with a changed sound: there the answer after "
+        f"the change is wrong in {percent(wrong / len(pairs))}."
+    )
+
+
+def _check_says(checks: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for organ, key, what in (("audio", "audio_hash", "sound"), ("visual", "video_hash", "picture")):
+        group = [c for c in checks if c.get("organ") == organ and (c.get("fed") or {}).get(key)]
+        if not group:
+            continue
+        different = len({c["fed"][key] for c in group})
+        said = len({c.get("text") for c in group})
+        reached = f"The {what} reaches the model" if different > 1 else f"No change of the {what} reached the model"
+        parts.append(
+            f"{reached}: {len(group)} different {what}s left {different} different receipts and drew "
+            + (f"{said} different answers." if said > 1 else "the same answer each time.")
+        )
+    return " ".join(parts) or "The model gives no receipts, so only its answers were compared."
+
+
+def _failure_says(judged: Sequence[Judged], planned: int) -> str:
+    errors = sum(j.answer.error is not None for j in judged)
+    unread = sum(unscored(j) for j in judged) - errors
+    open_ = max(0, planned - len(judged))
+    says = f"Of {len(judged):,} answers, {errors:,} failed and {unread:,} could not be read or refused to say."
+    if open_:
+        says += f" {open_:,} questions of the plan have not been asked yet."
+    return says + " None of these was scored or guessed."
+
+
+def _facts(info: runs.Info) -> list[tuple[str, str]]:
+    def flat(values: Mapping[str, Any]) -> str:
+        return ", ".join(f"{k} {_plain(v)}" for k, v in values.items() if v is not None)
+
+    facts = [
+        ("model", info.model), ("revision", info.revision), ("protocols", ", ".join(info.protocols)),
+        ("clips", f"{info.clips} ({info.clip_count:,})"), ("questions", f"{info.item_count:,}"),
+        ("seed", str(info.seed)), ("decoding", info.decoding), ("what the model sees", flat(info.view)),
+        ("settings", flat(info.settings)), ("versions", flat(info.versions)), ("code", info.git),
+        ("plan", info.plan), ("work done", flat(info.stats)), ("started", info.created),
+        ("finished", info.finished or "not yet"),
+    ]  # fmt: skip
+    return [(key, value) for key, value in facts if value]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return "(" + ", ".join(_plain(v) for v in value) + ")"
+    return str(value)
+
+
+def _sections(result: Verdict, any_chart: bool) -> list[tuple[str, str]]:
+    return [
+        *([("figures", "Key figures")] if result.figures else []),
+        ("watch", "See and hear"),
+        *([("charts", "Charts")] if any_chart else []),
+        ("tables", "Tables"),
+        ("trust", "Can it be trusted?"),
+        ("again", "Run it again"),
+        ("words", "Words"),
+    ]

@@ -1,0 +1,231 @@
+"""Thud: known answerers get the known tables; the paper's identities hold whatever is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earwitness import foley, questions, scoring
+from earwitness.protocols import Settings, thud
+from earwitness.protocols.making import fits
+from earwitness.protocols.thud_tables import AXES, avg_gap, axis, three_class
+from earwitness.records import Answer, Cell, Clip, Estimate, Event, Item, Judged, Score, Table
+
+CLIPS = [*foley.clip_set(12, seed=1).clips, *foley.clip_set(12, seed=2, kind="impact").clips]
+ITEMS = thud.items(CLIPS, Settings())
+NEUTRAL = [i for i in ITEMS if i.style == "neutral"]
+
+
+def judge(items: list[Item], says: Callable[[Item], str | None]) -> list[Judged]:
+    out = []
+    for item in items:
+        text = says(item)
+        answer = Answer(item=item.id, model="test", text=text, error=None if text is not None else "boom")
+        out.append(Judged(item, answer, scoring.score(item, answer)))
+    return out
+
+
+def told(items: list[Item], labels: list[str]) -> list[Judged]:
+    """Judged by label, without words."""
+    out = []
+    for item, label in zip(items, labels, strict=True):
+        correct = None if label in scoring.UNSCORED else label == item.target
+        score = Score(item=item.id, group=item.group, condition=item.condition, label=label, correct=correct)
+        out.append(Judged(item, Answer(item=item.id, model="test", text="."), score))
+    return out
+
+
+def table(tables: list[Table], name: str) -> Table:
+    return next(t for t in tables if t.id == name)
+
+
+def cell(t: Table, row: str, column: str) -> Cell:
+    return next(r for r in t.rows if r.label == row).cells[t.columns.index(column)]
+
+
+def value(t: Table, row: str, column: str) -> float:
+    got = cell(t, row, column)
+    assert isinstance(got, Estimate)
+    return got.value
+
+
+def listener(item: Item) -> str:
+    assert item.target is not None
+    return questions.wording(
+        item.question, item.target, item.style, seen=item.seen, heard=item.heard, offset=item.offset or None
+    )
+
+
+def watcher(item: Item) -> str:
+    natural = {"mute": "SOUND_DESCRIBED", "swap": "MATCH", "shift": "SYNC"}[item.question]
+    return questions.wording(item.question, natural, item.style, seen=item.seen, heard=item.seen)
+
+
+@pytest.mark.parametrize("style", ["neutral", "direct"])
+def test_a_listener_is_right_everywhere(style: str) -> None:
+    made = thud.tables(judge(ITEMS, listener))
+    accuracy = table(made, f"thud_accuracy_{style}")
+    for name in ("synchrony", "existence", "consistency"):
+        assert value(accuracy, name, "original") == value(accuracy, name, "intervened") == 1.0
+        assert value(accuracy, name, "gap") == 0.0
+    assert value(accuracy, "Avg Gap", "gap") == 0.0
+    axes = table(made, f"thud_axes_{style}")
+    assert all(value(axes, name, "rate") == 0.0 for name in AXES)
+    bands = table(made, f"thud_bands_{style}")
+    assert all(r.cells[0].value == 1.0 for r in bands.rows if r.kind == "model" and isinstance(r.cells[0], Estimate))
+
+
+@pytest.mark.parametrize("style", ["neutral", "direct"])
+def test_a_watcher_has_the_largest_gap(style: str) -> None:
+    made = thud.tables(judge(ITEMS, watcher))
+    accuracy = table(made, f"thud_accuracy_{style}")
+    assert value(accuracy, "Avg Gap", "gap") == 1.0
+    assert value(accuracy, "synchrony, balanced over in sync / late / early", "original") == pytest.approx(1 / 3)
+    axes = table(made, f"thud_axes_{style}")
+    want = {"Mute Hallucination": 1.0, "Swap False-Match": 1.0, "Offset Blindness": 1.0}
+    for name in AXES:
+        if name == "Direction Confusion":
+            assert cell(axes, name, "rate") is None  # it never notices a shift
+        else:
+            assert value(axes, name, "rate") == want.get(name, 0.0)
+    confusion = table(made, f"thud_confusion_{style}")
+    assert value(confusion, "shift, shift task", "hallucinated sync") == 1.0
+
+
+def test_baselines_are_in_the_tables() -> None:
+    made = thud.tables(judge(NEUTRAL, listener))
+    accuracy = table(made, "thud_accuracy_neutral")
+    assert value(accuracy, "always in sync, a sound, a match: synchrony", "intervened") == 0.0
+    assert value(accuracy, "always late: synchrony", "intervened") == 0.5
+    assert {r.kind for r in accuracy.rows} == {"model", "baseline"}
+
+
+def test_styles_are_never_mixed() -> None:
+    made = thud.tables(judge(ITEMS, lambda i: listener(i) if i.style == "neutral" else watcher(i)))
+    assert value(table(made, "thud_accuracy_neutral"), "Avg Gap", "gap") == 0.0
+    assert value(table(made, "thud_accuracy_direct"), "Avg Gap", "gap") == 1.0
+    n = cell(table(made, "thud_accuracy_neutral"), "existence", "answers")
+    assert n == sum(i.question == "mute" for i in NEUTRAL)
+
+
+ALL = {"mute": questions.LABELS["mute"], "swap": questions.LABELS["swap"], "shift": questions.LABELS["shift"]}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_identities_hold_for_any_answers(seed: int, gaps: bool) -> None:
+    rng = np.random.default_rng(seed)
+    pools = {t: (*labels, "UNPARSED", "ERROR") if gaps else labels for t, labels in ALL.items()}
+    judged = told(NEUTRAL, [str(rng.choice(pools[i.question])) for i in NEUTRAL])
+    rates = {name: axis(judged, name) for name in AXES}
+    accuracy = table(thud.tables(judged), "thud_accuracy_neutral")
+    blind, confused, alarm = (rates[n] for n in ("Offset Blindness", "Direction Confusion", "False Sync Alarm"))
+    assert blind is not None
+    assert alarm is not None
+    assert value(accuracy, "synchrony", "original") == pytest.approx(1 - alarm.value)
+    shift = value(accuracy, "synchrony", "intervened")
+    assert shift == pytest.approx((1 - blind.value) * (1 - (confused.value if confused else 0.0)))
+    gap = avg_gap(judged)
+    if gap is not None and not gaps:
+        names = ("synchrony", "existence", "consistency")
+        drops = [value(accuracy, n, "original") - value(accuracy, n, "intervened") for n in names]
+        assert gap.value == pytest.approx(sum(drops) / 3)
+        assert gap.low <= gap.value <= gap.high
+        sync = [j.score.correct for j in judged if j.item.question == "shift" and j.item.condition != "ladder"]
+        assert np.mean([bool(c) for c in sync]) == pytest.approx(
+            three_class(value(accuracy, "synchrony", "original"), shift)
+        )
+
+
+def test_avg_gap_wants_all_three() -> None:
+    judged = judge(NEUTRAL, watcher)
+    assert avg_gap(judged) is not None
+    for gone in ("shift", "mute", "swap"):
+        some = [j for j in judged if j.item.condition != gone]
+        assert avg_gap(some) is None
+        assert "Avg Gap" not in {r.label for t in thud.tables(some) for r in t.rows}
+    assert thud.tables([]) == []
+
+
+def test_errors_are_unscored_and_bounded() -> None:
+    made = thud.tables(judge(NEUTRAL, lambda i: None if i.condition == "mute" else listener(i)))
+    row = table(made, "thud_accuracy_neutral")
+    assert cell(row, "existence", "intervened") is None
+    assert cell(row, "existence", "failed") == 24
+    assert (cell(row, "existence", "lowest"), cell(row, "existence", "highest")) == (0.5, 1.0)
+    assert cell(table(made, "thud_axes_neutral"), "Mute Hallucination", "rate") is None
+
+
+def test_localisation_counts_missed_and_unnumbered_shifts_as_failed() -> None:
+    shifted = [i for i in NEUTRAL if i.condition == "shift"]
+
+    def says(item: Item) -> str:
+        if item.offset > 0:
+            return f"Not in sync: the audio is delayed by {item.offset + 0.4:.2f} s."
+        return "The audio is early." if item.clip < sorted(i.clip for i in shifted)[len(shifted) // 2] else "In sync."
+
+    row = table(thud.tables(judge(NEUTRAL, lambda i: says(i) if i in shifted else listener(i))), "thud_localisation_neutral")
+    assert value(row, "about 2 s, late", "within 0.5 s") == 1.0
+    assert value(row, "about 2 s, both", "within 1.0 s") == 0.5
+    assert value(row, "about 2 s, both", "mean error in s") == pytest.approx(0.4)
+    assert cell(row, "about 2 s, both", "states an offset") == len(shifted) // 2
+    closed = thud.tables(judge([i for i in ITEMS if i.style == "direct"], listener))
+    assert "thud_localisation_direct" not in {t.id for t in closed}
+
+
+def test_the_items_are_the_published_design() -> None:
+    shifts = [i for i in NEUTRAL if i.condition == "shift"]
+    assert len(shifts) == 24
+    for item in shifts:
+        assert 1.8 <= abs(item.offset) <= 2.5
+        assert item.intervention.seconds == item.offset
+        assert item.target == ("DELAY" if item.offset > 0 else "EARLY")
+    assert sum(i.offset > 0 for i in shifts) == 12
+    by_clip = {i.clip: sorted(j.offset for j in shifts if j.clip == i.clip) for i in shifts}
+    assert all(low == -high for low, high in by_clip.values())
+    ladder = {i.offset for i in NEUTRAL if i.condition == "ladder"}
+    assert ladder == {s * d for s in (1.6, 1.2, 0.8, 0.4) for d in (1, -1)}
+    originals = [i for i in NEUTRAL if i.condition == "original" and i.question == "shift"]
+    assert {i.clip for i in originals} == {i.clip for i in shifts}
+    for item in ITEMS:
+        if item.condition == "mute":
+            assert (item.target, item.heard) == ("SILENT", ())
+        if item.condition == "swap":
+            assert item.target == "MISMATCH"
+            assert not set(item.seen) & set(item.heard)
+    assert len({i.id for i in ITEMS}) == len(ITEMS)
+    assert {i.id for i in thud.items(CLIPS[::-1], Settings())} == {i.id for i in ITEMS}
+
+
+def test_shifts_that_nobody_could_hear_are_left_out_and_counted() -> None:
+    beats = Clip(
+        id="beats", path="x", end=8.0, seen=("drum",), heard=("drum",),
+        events=tuple(Event("drum", t, t) for t in (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5)),
+    )  # fmt: skip
+    assert not fits(beats, 0.5)  # each beat falls on the next
+    assert not fits(beats, 0.4)
+    single = msgspec.structs.replace(beats, id="one", events=(Event("drum", 4.0, 4.0),))
+    assert fits(single, 2.0)
+    assert fits(single, -0.4)
+    assert not fits(single, 3.8)  # 7.8 s of 8: too near to the edge
+    assert not fits(msgspec.structs.replace(single, end=None), 0.4)
+    assert not fits(msgspec.structs.replace(single, events=(Event("drum", None, 4.0),)), 0.4)
+    assert not [i for i in thud.items([beats], Settings()) if i.question == "shift"]
+    lines = thud.skipped([beats, single, Clip(id="mum", path="x", seen=("cat",))], Settings())
+    assert any("5 of 10 shifts refused" in line for line in lines)
+    assert any("no heard class" in line for line in lines)
+
+
+def test_conditions_can_be_chosen() -> None:
+    only = thud.items(CLIPS, Settings(thud_conditions=("original", "mute"), thud_styles=("direct",)))
+    assert {(i.condition, i.question, i.style) for i in only} == {
+        ("original", "mute", "direct"),
+        ("mute", "mute", "direct"),
+    }
+    few = thud.items(CLIPS, Settings(clip_limit=4))
+    assert len({i.clip for i in few}) == 4
