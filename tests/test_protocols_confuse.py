@@ -65,7 +65,9 @@ def test_every_left_out_thing_has_its_twin_and_its_controls() -> None:
         assert item.asked not in item.heard
         twin = [i for i in ASKED if i.group == item.group and i.condition == "full"]
         assert [(t.target, t.prompt, t.intervention.kind) for t in twin] == [("yes", item.prompt, "original")]
-        still = [i for i in ASKED if i.intervention == item.intervention and i.clip == item.clip and i.target == "yes"]
+        still = [
+            i for i in ASKED if i.intervention == item.intervention and i.clip == item.clip and i.target == "yes"
+        ]
         assert {i.asked for i in still} == set(item.heard)
     assert {i.style for i in ASKED} == {"leading", "neutral"}
     assert all(("muted" in i.prompt) == (i.style == "leading") for i in ASKED)

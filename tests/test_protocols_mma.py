@@ -1,4 +1,4 @@
-"""MMA: answerers of known wiring get the tables that their wiring implies, and nothing is asked twice or guessed."""
+"""MMA: answerers of known wiring get the tables that it implies; nothing is asked twice or guessed."""
 
 from __future__ import annotations
 
@@ -180,7 +180,11 @@ NAMES = ["dog", "cat", "bell", "rain"]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 6)), max_size=14), st.integers(0, 3), st.integers(1, 3))
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 6)), max_size=14),
+    st.integers(0, 3),
+    st.integers(1, 3),
+)
 def test_donors_are_others_bounded_and_order_free(labels: list[tuple[str, int]], seed: int, uses: int) -> None:
     clips = [
         Clip(id=f"c{i}", path="x", seen=(name,), heard=(name,), source=f"s{source}")

@@ -77,7 +77,9 @@ def test_a_listener_is_right_everywhere(style: str) -> None:
     axes = table(made, f"thud_axes_{style}")
     assert all(value(axes, name, "rate") == 0.0 for name in AXES)
     bands = table(made, f"thud_bands_{style}")
-    assert all(r.cells[0].value == 1.0 for r in bands.rows if r.kind == "model" and isinstance(r.cells[0], Estimate))
+    assert all(
+        r.cells[0].value == 1.0 for r in bands.rows if r.kind == "model" and isinstance(r.cells[0], Estimate)
+    )
 
 
 @pytest.mark.parametrize("style", ["neutral", "direct"])
@@ -167,9 +169,13 @@ def test_localisation_counts_missed_and_unnumbered_shifts_as_failed() -> None:
     def says(item: Item) -> str:
         if item.offset > 0:
             return f"Not in sync: the audio is delayed by {item.offset + 0.4:.2f} s."
-        return "The audio is early." if item.clip < sorted(i.clip for i in shifted)[len(shifted) // 2] else "In sync."
+        return (
+            "The audio is early." if item.clip < sorted(i.clip for i in shifted)[len(shifted) // 2] else "In sync."
+        )
 
-    row = table(thud.tables(judge(NEUTRAL, lambda i: says(i) if i in shifted else listener(i))), "thud_localisation_neutral")
+    row = table(
+        thud.tables(judge(NEUTRAL, lambda i: says(i) if i in shifted else listener(i))), "thud_localisation_neutral"
+    )
     assert value(row, "about 2 s, late", "within 0.5 s") == 1.0
     assert value(row, "about 2 s, both", "within 1.0 s") == 0.5
     assert value(row, "about 2 s, both", "mean error in s") == pytest.approx(0.4)

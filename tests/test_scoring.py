@@ -22,9 +22,17 @@ ITEMS = [item for name in ("mma", "thud", "av_confuse") for item in load(name).i
 
 def item(question: str, style: str = "neutral", **fields: object) -> Item:
     base = Item(
-        id="i", protocol="thud", condition="c", question=question, style=style, clip="c", source="c", group="g",
-        prompt="?", target=None,
-    )  # fmt: skip
+        id="i",
+        protocol="thud",
+        condition="c",
+        question=question,
+        style=style,
+        clip="c",
+        source="c",
+        group="g",
+        prompt="?",
+        target=None,
+    )
     return msgspec.structs.replace(base, **fields)
 
 
@@ -38,7 +46,12 @@ def test_the_right_wording_is_right_and_nothing_else_is() -> None:
         if asked.target is None:
             continue
         text = questions.wording(
-            asked.question, asked.target, asked.style, seen=asked.seen, heard=asked.heard, offset=asked.offset or None
+            asked.question,
+            asked.target,
+            asked.style,
+            seen=asked.seen,
+            heard=asked.heard,
+            offset=asked.offset or None,
         )
         score = scoring.score(asked, Answer(item=asked.id, model="m", text=text))
         assert score.correct is True, (asked.question, asked.style, asked.condition, text)
@@ -69,7 +82,7 @@ def test_errors_and_missing_targets_are_unscored() -> None:
     assert label(asked, "bell") == ("bell", None)  # no right answer there: the label still counts for the leak
     with pytest.raises(ValueError, match="no target"):
         scoring.reward(asked, "bell")
-    with pytest.raises(ValueError, match="another|not to"):
+    with pytest.raises(ValueError, match="not to"):
         scoring.score(asked, Answer(item="other", model="m", text="bell"))
     with pytest.raises(ValueError, match="no choices"):
         label(item("new question"), "bell")
@@ -80,28 +93,64 @@ def test_errors_and_missing_targets_are_unscored() -> None:
     [
         (item("audio", choices=("bell", "drum"), target="bell"), "Bells.", ("bell", True)),
         (item("audio", choices=("bell", "drum"), target="bell"), "bell and drum", ("UNPARSED", None)),
-        (item("audio", choices=("bell", NONE_OF_THE_ABOVE), target=NONE_OF_THE_ABOVE), "It is silent.", (NONE_OF_THE_ABOVE, True)),
-        (item("audio", choices=("bell", "drum"), target="bell"), "The video shows a drum. The audio is a bell.", ("bell", True)),
+        (
+            item("audio", choices=("bell", NONE_OF_THE_ABOVE), target=NONE_OF_THE_ABOVE),
+            "It is silent.",
+            (NONE_OF_THE_ABOVE, True),
+        ),
+        (
+            item("audio", choices=("bell", "drum"), target="bell"),
+            "The video shows a drum. The audio is a bell.",
+            ("bell", True),
+        ),
         (item("mute", target="SILENT"), "I cannot hear any audio.", ("SILENT", True)),
         (item("mute", target="SILENT", seen=("kettle",)), "kettle", ("SOUND_DESCRIBED", False)),
         (item("mute", "direct", target="SILENT", choices=("sound", "silent")), "Silent.", ("SILENT", True)),
-        (item("swap", target="MISMATCH", seen=("kettle",), heard=("zither",)), "I see a kettle and hear a zither.", ("MISMATCH", True)),
-        (item("swap", target="MISMATCH", seen=("kettle",), heard=("zither",)), "I see a kettle and hear a kettle.", ("MATCH", False)),
+        (
+            item("swap", target="MISMATCH", seen=("kettle",), heard=("zither",)),
+            "I see a kettle and hear a zither.",
+            ("MISMATCH", True),
+        ),
+        (
+            item("swap", target="MISMATCH", seen=("kettle",), heard=("zither",)),
+            "I see a kettle and hear a kettle.",
+            ("MATCH", False),
+        ),
         (item("swap", "direct", target="MISMATCH", choices=("yes", "no")), "no", ("MISMATCH", True)),
         (item("shift", target="DELAY"), "They are out of sync.", ("DESYNC_NO_DIRECTION", False)),
         (item("shift", "direct", target="DELAY", choices=("A", "B", "C")), "B", ("DELAY", True)),
-        (item("shift", "direct", target="DELAY", choices=("A", "B", "C")), "The audio is delayed.", ("DELAY", True)),
-        (item("shift", "direct", target="DELAY", choices=("A", "B", "C")), "C) The audio is delayed.", ("UNPARSED", None)),
+        (
+            item("shift", "direct", target="DELAY", choices=("A", "B", "C")),
+            "The audio is delayed.",
+            ("DELAY", True),
+        ),
+        (
+            item("shift", "direct", target="DELAY", choices=("A", "B", "C")),
+            "C) The audio is delayed.",
+            ("UNPARSED", None),
+        ),
         (item("shift", "direct", target="DELAY", choices=("A", "B", "C")), "I don't know", ("REFUSED", None)),
         (item("muted", asked="piano", target="no"), "Yes, there is a piano sound.", ("yes", False)),
         (item("muted", asked="piano", target="no"), "I do not know.", ("REFUSED", None)),
         (item("muted", asked="piano", target="no"), "There is a violin but no piano.", ("no", True)),
-        (item("modified", target="HEARD", heard=("rain",), seen=("dog",)), "I see a dog. I hear rain.", ("HEARD", True)),
-        (item("modified", target="HEARD", heard=("rain",), seen=("dog",)), "I see a dog. It barks.", ("NOT_HEARD", False)),
-        (item("modified", target="HEARD", heard=("bird",), seen=("dog",)), "I see a bird. I hear a dog.", ("NOT_HEARD", False)),
+        (
+            item("modified", target="HEARD", heard=("rain",), seen=("dog",)),
+            "I see a dog. I hear rain.",
+            ("HEARD", True),
+        ),
+        (
+            item("modified", target="HEARD", heard=("rain",), seen=("dog",)),
+            "I see a dog. It barks.",
+            ("NOT_HEARD", False),
+        ),
+        (
+            item("modified", target="HEARD", heard=("bird",), seen=("dog",)),
+            "I see a bird. I hear a dog.",
+            ("NOT_HEARD", False),
+        ),
         (item("modified", target="HEARD", heard=("rain",)), "I can't help with that.", ("REFUSED", None)),
     ],
-)  # fmt: skip
+)
 def test_by_question(asked: Item, text: str, want: tuple[str, bool | None]) -> None:
     assert label(asked, text) == want
 

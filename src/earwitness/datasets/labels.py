@@ -233,8 +233,8 @@ def clip_of(row: Mapping[str, Any]) -> Clip:
         raise ValueError(f"end={end:g} is not after start={start:g} (swapped, or is end a length?)")
     given: dict[str, Any] = {f: v.strip() for f, v in texts.items() if v and v.strip()}
     given["id"] = given.get("id") or Path(path.replace("\\", "/")).stem
-    lists = {f: _list(f, row.get(f)) for f in LISTS}
-    return Clip(path=path.strip(), start=start, end=end, events=_events(row.get("events")), **lists, **given)
+    given |= {f: _list(f, row.get(f)) for f in LISTS}
+    return Clip(path=path.strip(), start=start, end=end, events=_events(row.get("events")), **given)
 
 
 def check_times(clip: Clip, duration: float) -> list[str]:

@@ -44,18 +44,24 @@ _WOULD = re.compile(
 _SILENCE = re.compile(
     r"\b(?:silent|silence|soundless|mute|muted|noiseless)\b"
     r"|\b(?:no|any|without(?: any)?|zero)(?: \w+){0,2}? (?:sounds?|audio|noises?)\b(?! of\b| from\b)"
-    r"|\b(?:do not|don't|did not|didn't|can ?not|can't|could ?not|couldn't|unable to|not able to) (?:\w+ly )?(?:hear|detect"
+    r"|\b(?:do not|don't|did not|didn't|can ?not|can't|could ?not|couldn't|unable to"
+    r"|not able to) (?:\w+ly )?(?:hear|detect"
     r"|perceive|discern|identify) (?:any|anything|sounds?\b|a sound|a thing)"
-    r"|\bnothing (?:\w+ )?(?:can be |is |was |to be )?(?:heard|audible|hear)\b|\b(?:hear|heard|hears|hearing) nothing\b"
-    r"|\b(?:audio|sound|track) (?:track )?(?:is|was|appears to be|seems to be|has been) (?:\w+ly )?(?:absent|empty|missing"
+    r"|\bnothing (?:\w+ )?(?:can be |is |was |to be )?(?:heard|audible|hear)\b|\b(?:hear|heard|hears"
+    r"|hearing) nothing\b"
+    r"|\b(?:audio|sound|track) (?:track )?(?:is|was|appears to be|seems to be"
+    r"|has been) (?:\w+ly )?(?:absent|empty|missing"
     r"|removed|off|blank)\b|\bdevoid of\b|\bnot? audible\b|\binaudible\b"
 )
 # "Mostly silent", "the man is silent", "then silence": silence of a part is not silence of the track.
 _PARTIAL = re.compile(
-    r"\b(?:mostly|almost|nearly|relatively|largely|fairly|otherwise|brief\w*|moments? of|periods? of|seconds? of|then"
-    r"|followed by|before|after|until|falls?|fell|becomes?|goes|went|broken by|breaks?|interrupt\w*|at (?:first|times)"
+    r"\b(?:mostly|almost|nearly|relatively|largely|fairly|otherwise|brief\w*|moments? of|periods? of"
+    r"|seconds? of|then"
+    r"|followed by|before|after|until|falls?|fell|becomes?|goes|went|broken by|breaks?|interrupt\w*"
+    r"|at (?:first|times)"
     r"|beginning|start\w*|ends?|ending|man|woman|person|people|he|she|they|dog|cat|not|isn't|n't|never|rather than"
-    r"|or) (?:\w+ )?(?:is |are |in |with |the |a |it |by )*(?:completely |totally |entirely )?(?:silent|silence|mute)\b"
+    r"|or) (?:\w+ )?(?:is |are |in |with |the |a |it |by )*(?:completely |totally |entirely )?(?:silent"
+    r"|silence|mute)\b"
     r"|\bsilence (?:before|after|until|is broken|at)\b"
 )
 _EXCEPT = re.compile(
@@ -63,8 +69,10 @@ _EXCEPT = re.compile(
 )
 # Absence of one kind of sound: neither a sound described nor silence claimed.
 _NO_KIND = re.compile(
-    r"\b(?:no|without|nor|or|not|any|lacks?|absence of)\b(?:[ ,]+(?:any|audible|discernible|clear|background|human|other"
-    r"|distinct|noticeable|ambient|sound|and|or|no|nor))*[ ,]+(?:music|speech|voices?|dialogue|talking|sound effects?"
+    r"\b(?:no|without|nor|or|not|any|lacks?|absence of)\b(?:[ ,]+(?:any|audible|discernible|clear"
+    r"|background|human|other"
+    r"|distinct|noticeable|ambient|sound|and|or|no|nor))*[ ,]+(?:music|speech|voices?|dialogue|talking"
+    r"|sound effects?"
     r"|effects?|noises?|ambien\w+|sounds?|conversation|spoken words?|audio|narration|singing|instruments?)"
     r"(?:[ ,]+(?:or|and|nor|no)?[ ,]*(?:music|speech|voices?|dialogue|talking|sound effects?|effects?|noises?"
     r"|ambient noise|ambient sounds?|sounds?|audio|narration|singing|conversation))*"
@@ -75,7 +83,7 @@ _SEEING = re.compile(
     r"|looks?|camera|screen|man|woman|person|people|standing|sitting|holding|walking|background|colou?rs?|red|blue|green)\b"
 )
 _DENIES_TASK = re.compile(
-    r"\bas an? (?:ai|artificial|language|large|text)\b|\b(?:assist|help) with (?:that|this)\b"
+    r"\bas an? (?:ai|artificial|(?:large )?language model|text)\b|\b(?:assist|help) with (?:that|this)\b"
 )
 
 
@@ -193,7 +201,8 @@ def said(text: str, classes: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple
     """
     seen: dict[str, None] = {}
     heard: dict[str, None] = {}
-    sense, last = "see", []
+    sense = "see"
+    last: list[str] = []
     for clause in _CUT.split(_NO_KIND.sub(" ", text)):
         if not clause or not clause.strip() or _WOULD.search(clause):
             continue
@@ -217,13 +226,15 @@ def said(text: str, classes: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple
 _MISMATCH = re.compile(
     r"\bmis-?match\w*\b|\bmisalign\w*\b|\bincongru\w+\b|\binconsisten\w+\b|\bunrelated\b|\bincompatib\w+\b|\bcontradict\w*\b"
     r"|\bconflict(?:s|ing)?\b|\bout of place\b|\bdiscrepan\w+\b|\bdisconnect\w*\b"
-    r"|(?:\b(?:not|never|no longer|fails? to|hardly|cannot)\b|n't)(?: \w+){0,2}? (?:match\w*|correspond\w*|fit\w*|align\w*"
+    r"|(?:\b(?:not|never|no longer|fails? to|hardly|cannot)\b|n't)(?: \w+){0,2}? (?:match\w*"
+    r"|correspond\w*|fit\w*|align\w*"
     r"|belong|consistent|related|relate|agree|go with|come from|coming from|in line)\b"
     r"|\bnone of the (?:sounds?|audio)\b.{0,20}\b(?:match|fit)\w*|\bdifferent (?:from|than|to) (?:what|the)\b"
     r"|\bdoes not seem to (?:match|fit|come)|\breplaced\b|\bdubbed\b|\banother (?:source|video|clip)\b"
 )
 _NO_MISMATCH = re.compile(
-    r"\b(?:no|not|without|any|never|isn't|aren't)(?: \w+){0,3}? (?:mis-?match\w*|inconsisten\w+|discrepan\w+|conflict\w*"
+    r"\b(?:no|not|without|any|never|isn't|aren't)(?: \w+){0,3}? (?:mis-?match\w*|inconsisten\w+"
+    r"|discrepan\w+|conflict\w*"
     r"|contradict\w*|unrelated|incongru\w+|out of place|disconnect\w*|misalign\w*)\b"
 )
 _MATCH = re.compile(

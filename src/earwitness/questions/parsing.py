@@ -29,7 +29,8 @@ _THINK = re.compile(r"<(think|a-think|v-think|thinking)>.*?(</\1>|\Z)", re.S | r
 _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S | re.I)
 _FINAL = re.compile(r"\bfinal answer\s*(?:is)?\s*[:=]?\s*([^\n]*)", re.I)
 _ANSWER_IS = re.compile(
-    r"(?:^|[.;!?\n]\s*)(?:so |thus |therefore,? )?(?:(?:the |my )?(?:best |correct |right )?answer(?: is|:| would be))"
+    r"(?:^|[.;!?\n]\s*)(?:so |thus |therefore,? )?(?:(?:the |my )?(?:best |correct |right )?answer(?: is"
+    r"|:| would be))"
     r"\s*:?\s*([^\n]+)",
     re.I,
 )
@@ -37,10 +38,13 @@ _ANSWER_IS = re.compile(
 SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\be\.g)(?<!\bi\.e)[.!?](?!\d)|[;\n]")
 
 REFUSAL = re.compile(
-    r"\bi (?:do not|don't|really don't) know\b|\bno idea\b|\bas an? (?:ai|artificial|language|large|text)\b"
-    r"|\b(?:not|n't|am un|'m un)\s*(?:entirely |really |completely |quite )?(?:sure|certain)\b|\bunsure\b|\buncertain\b"
+    r"\bi (?:do not|don't|really don't) know\b|\bno idea\b|\bas an? (?:ai|artificial"
+    r"|(?:large )?language model|text)\b"
+    r"|\b(?:not|n't|am un|'m un)\s*(?:entirely |really |completely |quite )?(?:sure|certain)\b|\bunsure\b"
+    r"|\buncertain\b"
     r"|\b(?:can ?not|can't|could ?not|couldn't|unable to|not able to|impossible to|not possible to|difficult to"
-    r"|hard to)\s+(?:\w+ly\s+)?(?:be )?(?:determined?|tell|say|answer|assist|help|process|provide|access|verify|assess"
+    r"|hard to)\s+(?:\w+ly\s+)?(?:be )?(?:determined?|tell|say|answer|assist|help|process|provide|access"
+    r"|verify|assess"
     r"|analy[sz]e|watch|view|listen|play|directly|classify|judge|describe|confirm|comply|fulfil+|hear the audio"
     r"|perceive|evaluate|give)\b"
     r"|\b(?:don't|do not) have (?:the |any )?(?:access|ability|capability|enough)\b"
@@ -55,7 +59,8 @@ _NEGATION = re.compile(
 )
 # Words after it that do.
 _DENIED_AFTER = re.compile(
-    r"^(?:[\s\-]+(?:sounds?|noise|music|audio|instrument|class))*[\s\-]+(?:(?:is|are|was|were|has been|seems|appears)"
+    r"^(?:[\s\-]+(?:sounds?|noise|music|audio|instrument|class))*[\s\-]+(?:(?:is|are|was|were|has been"
+    r"|seems|appears)"
     r"[\s\-]+(?:\w+ly[\s\-]+)?(?:not|absent|missing|muted|silent|n't|inaudible)|isn't|aren't|wasn't"
     r"|can ?not be|can't be|does not|doesn't|do not|don't)\b"
 )
@@ -72,17 +77,22 @@ _VISUAL_CUE = re.compile(
 # "There is no sound": for a question on what is heard that offers "None of the above", this is that option.
 _ABSENT = {
     "audio": re.compile(
-        r"\b(?:no|not any|without|hear nothing|isn't any)\s*(?:\w+ )?(?:sound|audio|noise)|\b(?:is|are|was|completely"
-        r"|totally|entirely) (?:silent|muted)\b|^(?:silence|silent|mute)\W*$|\b(?:can ?not|can't|do not|don't) hear any"
+        r"\b(?:no|not any|without|hear nothing|isn't any)\s*(?:\w+ )?(?:sound|audio|noise)|\b(?:is|are"
+        r"|was|completely"
+        r"|totally|entirely) (?:silent|muted)\b|^(?:silence|silent|mute)\W*$|\b(?:can ?not|can't|do not"
+        r"|don't) hear any"
     ),
     "visual": re.compile(
-        r"\b(?:no|not any|without)\s*(?:\w+ )?(?:visual|visible|image|picture|video content)|\b(?:black|blank) (?:screen"
-        r"|frames?|video|image)|\b(?:is|are|completely|entirely) (?:black|blank|dark)\b|^(?:black|blank|darkness)\W*$"
+        r"\b(?:no|not any|without)\s*(?:\w+ )?(?:visual|visible|image|picture|video content)|\b(?:black"
+        r"|blank) (?:screen"
+        r"|frames?|video|image)|\b(?:is|are|completely|entirely) (?:black|blank|dark)\b|^(?:black|blank"
+        r"|darkness)\W*$"
         r"|\b(?:can ?not|can't|do not|don't) see any"
     ),
 }
 
 
+@lru_cache(maxsize=8192)  # class names are cleaned again and again
 def clean(text: str) -> str:
     """Lower case, plain quotes and dashes, no underscores or Markdown, single spaces; line ends are kept."""
     text = unicodedata.normalize("NFKC", text).translate(_QUOTES).lower().replace("_", " ")
@@ -91,7 +101,7 @@ def clean(text: str) -> str:
 
 
 def final_part(text: str) -> tuple[str, bool]:
-    """The part of an answer that counts (raw), and whether it was marked: <answer>, "Final Answer:", "The answer is".
+    """The part of an answer that counts (raw), and if it was marked: <answer>, "Final Answer:", "The answer is".
 
     Thinking in <think> tags is dropped, closed or cut off. Two marked answers that differ give both, so that
     readers find two things named.
@@ -232,9 +242,9 @@ def parse_choice(
         return UNPARSED
     answer = head.pop()
     for a, b in sentences:  # a second bare option, or a change of mind, takes the first one back
-        others = {m.option for m in named if a <= m.start < b and a >= first[1]} - {answer}
-        bare = len(re.findall(r"\w+", body[a:b])) <= 1 + max((len(o.split()) for o in others), default=0)
-        if others and (bare or _TURN.search(body[a:b])):
+        second = {m.option for m in named if a <= m.start < b and a >= first[1]} - {answer}
+        bare = len(re.findall(r"\w+", body[a:b])) <= 1 + max((len(o.split()) for o in second), default=0)
+        if second and (bare or _TURN.search(body[a:b])):
             return UNPARSED
     if _TURN.search(body[named[0].end :]) and {m.option for m in named} != {answer}:
         return UNPARSED
@@ -244,13 +254,17 @@ def parse_choice(
 _YES = re.compile(r"\b(?:yes|yeah|yep|yup|correct|indeed|affirmative)\b")
 _NO = re.compile(r"\b(?:no|nope|nah|negative)\b(?! (?:doubt|problem|idea|worries))")
 _THERE_NOT = re.compile(
-    r"\bthere(?:'s| is| are| was| were)(?: \w+ly)? (?:no|not|n't)\b|\bthere (?:isn't|aren't|wasn't)\b|\bno \w+(?: \w+)?"
-    r" (?:sound|can be heard|is (?:heard|audible|present))|\b(?:do not|don't|can ?not|can't|did not|didn't|could ?not"
-    r"|couldn't|unable to) (?:\w+ly )?(?:hear|detect|identify|notice|find|perceive)\b|\b(?:is|are|was) (?:\w+ly )?(?:not"
+    r"\bthere(?:'s| is| are| was| were)(?: \w+ly)? (?:no|not|n't)\b|\bthere (?:isn't|aren't|wasn't)\b"
+    r"|\bno \w+(?: \w+)?"
+    r" (?:sound|can be heard|is (?:heard|audible|present))|\b(?:do not|don't|can ?not|can't|did not"
+    r"|didn't|could ?not"
+    r"|couldn't|unable to) (?:\w+ly )?(?:hear|detect|identify|notice|find|perceive)\b|\b(?:is|are"
+    r"|was) (?:\w+ly )?(?:not"
     r"|absent|missing|muted|silent|inaudible)\b|\b(?:isn't|aren't|wasn't|cannot be|can't be) \w+"
 )
 _THERE = re.compile(
-    r"\bthere(?:'s| is| are| was| were)\b|\b(?:can be|is|are|was) (?:\w+ly )?(?:heard|audible|present|playing|played)\b"
+    r"\bthere(?:'s| is| are| was| were)\b|\b(?:can be|is|are|was) (?:\w+ly )?(?:heard|audible|present"
+    r"|playing|played)\b"
     r"|\bi (?:can |do |could )?(?:\w+ly )?hear\b|\bsounds? of\b"
 )
 

@@ -136,7 +136,7 @@ def article(thing: str) -> str:
 
 
 def instrument_prompt(thing: str, style: str = "leading") -> str:
-    """AV-Confuse's "Is there a/an X sound?": "leading" announces the corruption as published, "neutral" does not."""
+    """AV-Confuse's "Is there a/an X sound?": "leading" announces the corruption, as published."""
     _known(style, STYLES["av_confuse"], "AV-Confuse prompt style")
     if not plain(thing):
         raise ValueError("an instrument question needs the name of a thing, got an empty one")

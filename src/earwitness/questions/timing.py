@@ -27,7 +27,8 @@ _TIME = re.compile(
     rf"|(?<![\w.])(?P<low>{_NUMBER})\s*(?:s|seconds?)?\s*(?:-|to|~)\s*(?P<high>{_NUMBER})\s*-?\s*(?P<runit>{_UNIT})"
     rf"|(?<![\w.])(?P<num>{_NUMBER})\s*-?\s*(?P<unit>{_UNIT})"
     rf"|\b(?P<word>{_WORDS})\s+(?:full )?(?P<wunit>milliseconds?|seconds?|secs?)\b"
-    rf"|(?:\bat|@|\bt ?[=:])\s*(?:about|around|approximately|roughly|~|t ?=)?\s*(?P<place>{_NUMBER})(?![\d:%]|\s*[-\w]*\s*(?:fps|hz|%))"
+    rf"|(?:\bat|@|\bt ?[=:])\s*(?:about|around|approximately|roughly|~"
+    rf"|t ?=)?\s*(?P<place>{_NUMBER})(?![\d:%]|\s*[-\w]*\s*(?:fps|hz|%))"
 )
 
 
@@ -62,22 +63,28 @@ def seconds_in(text: str) -> list[Stated]:
 
 
 # Who is late: the nearest word of hearing or seeing before the word of order ("the sound lags", "seen before").
-_SUBJECT = re.compile(
-    r"\b(?:(?P<a>audio|sounds?|soundtrack|noise|thud|heard|hear|hears|hearing|audible|acoustic\w*|listen\w*)"
-    r"|(?P<v>video|visuals?|visually|picture|image|frames?|footage|seen|see|visible|shown|visible))\b"
-)
+_HEARD = r"audio|sounds?|soundtrack|noise|thud|heard|hear|hears|hearing|audible|acoustic\w*|listen\w*|loud"
+_SEEN = r"video|visuals?|visually|picture|image|frames?|footage|seen|see|sight|visible|shown|on-screen|on screen"
+_SUBJECT = re.compile(rf"\b(?:(?P<a>{_HEARD})|(?P<v>{_SEEN}))\b")
 _ORDER = re.compile(
-    r"\b(?:(?P<late>delayed|delay|delays|late|later|lags?|lagging|lagged|trails?|trailing|behind)"
+    r"\b(?:(?P<late>delayed|delay|delays|late|later|lags?|lagging|lagged|trails?|trailing)|(?P<behind>behind)"
     r"|(?P<after>after|follows?|following)"
-    r"|(?P<early>early|earlier|ahead|leads?|leading|precedes?|preceding|preceded|prematurely|premature|too soon|sooner"
-    r"|in advance)|(?P<before>before|prior to))\b"
+    r"|(?P<early>early|earlier|ahead|leads?|leading|precedes?|preceding|preceded|prematurely|premature"
+    r"|too soon|sooner"
+    r"|in advance|followed)|(?P<before>before|prior to))\b"
+)
+# "after the roof breaks" orders two sights; "after the visible impact", or "2 s after." orders sound and picture.
+_OBJECT = re.compile(
+    rf"^(?: the| its| it is| it| what is| we| you)?(?: \w+){{0,2}}?[ ](?:{_HEARD}|{_SEEN})\b|^\W*$|^[,)]"
+    r"|^ (?:about |around |roughly |approximately |by |~)*[\d.]+"
 )
 _REFERENCE = re.compile(
     r"\b(?:relative to|compared (?:to|with)|with respect to|in relation to|versus|vs\.?|than) (?:the |its )?"
     r"(?:video|visuals?|picture|audio|sound)(?: (?:track|stream|event|action|content|impact)s?)?"
 )
 _ECHO = re.compile(
-    r"\b(?:audio )?(?:delayed|late) or (?:the )?(?:audio )?(?:is )?early\b|\b(?:audio )?early or (?:the )?(?:audio )?(?:is )?"
+    r"\b(?:audio )?(?:delayed|late) or (?:the )?(?:audio )?(?:is )?early\b"
+    r"|\b(?:audio )?early or (?:the )?(?:audio )?(?:is )?"
     r"(?:delayed|late)\b|\bneither\b[^.;!?\n]{0,50}?\bnor\b[^.;!?\n]{0,12}"
 )
 _HYPOTHETICAL = re.compile(r"\b(?:whether|if|to determine|to check|let me|i need to|i will|should be)\b")
@@ -89,26 +96,50 @@ _CONCLUSION = re.compile(
     r"^\W*(?:therefore|thus|so|hence|in conclusion|in summary|overall|conclusion|verdict|direction|finally)\b"
 )
 _SYNC_WORD = (
-    r"(?:synchroni[sz]ed|synced|in sync(?:hrony|hroni[sz]ation)?|synchronous|aligned|simultaneous\w*|lined up)"
+    r"(?:synchroni[sz]ed|synced|in sync(?:hrony|hroni[sz]ation)?|synchronous|aligned|simultaneous\w*|line[sd]? up"
+    r"|lining up)"
 )
 _DESYNC = re.compile(
-    rf"(?:\b(?:not|never|no longer|hardly)\b|n't)(?: \w+){{0,3}}? {_SYNC_WORD}\b|\bout[- ]of[- ]sync\w*\b|\bde-?sync\w*\b"
+    rf"(?:\b(?:not|never|no longer|hardly)\b|n't)(?: \w+){{0,3}}? {_SYNC_WORD}\b|\bout[- ]of[- ]sync\w*\b"
+    rf"|\bde-?sync\w*\b"
     r"|\bun-?synch?\w*\b|\basync\w*\b|\bmis-?align\w*\b|\bnon-?synch?\w*\b|\b(?:lack|loss) of synch\w+\b"
     r"|\bsynchroni[sz]ation (?:mismatch|error|issue|problem|offset)\b|\boff by\b"
-    r"|\b(?:temporal|timing|time|audio-visual|noticeable|clear|slight|significant) (?:offset|gap|mismatch|discrepancy)\b"
-    r"|\bmismatch\b|\bthere is an? (?:\S+ ){0,3}?(?:offset|gap|delay|lag)\b|\boffset (?:of|is|between)\b"
+    r"|\b(?:temporal|timing|time|audio-visual|noticeable|clear|slight|significant) (?:offset|gap|mismatch"
+    r"|discrepancy)\b"
+    r"|\bsync(?:hronization|hrony)? (?:mismatch|error|issue|problem|offset|gap)\b|\bclearly off\b|\bfar apart\b"
+    r"|\b(?:not|n't) (?:really |quite |fully )?(?:feel |seem |look |appear )?(?:to )?(?:line|lined|lining) up\b"
+    r"|\btoo (?:large|far|big|long|great|wide)\b(?:[^.;!?\n]|\.(?=\d)){0,60}\b(?:synch?\w*|aligned"
+    r"|natural\w*|tolerance)\b"
+    r"|\b(?:outside|beyond|exceeds?)\b[^.;!?\n]{0,40}\btolerance\b|\b(?:lack of|poor) (?:alignment|sync\w*)\b"
+    r"|\b(?:noticeable|perceptible|noticed|easy to perceive)\b|\bseparation of\b"
+    r"|\bs(?:econds?)? (?:separation|apart)\b"
+    r"|\bmismatch\b|\bthere is an? (?:\S+ ){0,3}?(?:offset|gap|delay|lag)\b|\boffset (?:of|is"
+    r"|between)\b(?! (?:\w+ )?(?:within|negligible|zero|0)\b)"
 )
 _NO_OFFSET = re.compile(
-    r"\b(?:no|without(?: any)?|not any|zero|any) (?:\w+ ){0,3}?(?:offset|delay|lag|gap|discrepancy|mis-?alignment|mismatch"
+    r"\b(?:no|without(?: any)?|not any|zero|any) (?:\w+ ){0,3}?(?:offset|delay|lag|gap|discrepancy"
+    r"|mis-?alignment|mismatch"
     r"|de-?sync\w*|desynchroni[sz]ation)(?: or (?:\w+ )?(?:offset|delay|lag|mis-?alignment|mismatch|lead))?\b"
-    r"|\b(?:not|n't) (?:\w+ )?(?:out[- ]of[- ]sync|mis-?aligned|desync\w*|unsync\w*)\b|\boffset (?:of|is|:) (?:about )?(?:0|zero)\b"
+    r"|(?:\b(?:offset|gap|difference|delay|lag) (?:is|of) (?:\S+ ){0,3}?)?\b(?:within|only"
+    r"|with) [^.;!?\n]{0,40}\b(?:negligible|natural|normal)\b[^.;!?\n]{0,30}\btolerance\b"
+    r"|\b(?:not|isn't|barely|hardly) (?:\w+ )?(?:noticeable|perceptible)\b|\bno (?:noticeable|perceptible)\b"
+    r"|\bessentially no (?:gap|offset|delay)\b"
+    r"|\b(?:not|n't) (?:\w+ )?(?:out[- ]of[- ]sync|mis-?aligned|desync\w*|unsync\w*)\b|\boffset (?:of|is"
+    r"|:) (?:about )?(?:0|zero)\b"
 )
 _SYNC = re.compile(
-    rf"\b{_SYNC_WORD}\b|\bat the same (?:time|moment|instant)\b|\bcoincid\w+\b|\bsync(?:s|ed)? (?:up )?(?:perfectly|well)\b"
+    rf"\b{_SYNC_WORD}\b|\bat the same (?:time|moment|instant)\b|\bcoincid\w+\b|\bsync(?:s"
+    rf"|ed)? (?:up )?(?:perfectly|well)\b"
     r"|\bperfect(?:ly)? (?:timed|sync)\b|\bexactly when\b"
 )
 _PLACED = re.compile(
-    r"(?:\bat|@|\bt ?[=:]|\btimestamps?|\btime|\bfrom)\s*:?\s*(?:about|around|approximately|roughly|the|~|t ?=|\s)*$"
+    r"(?:\bat|@|\bt ?[=:]|\btimestamps?|\btime|\bfrom|(?<!by )(?<!of )\b(?:around|near))"
+    r"\s*:?\s*(?:about|around|approximately|roughly|the|~|t ?=|\s)*$"
+)
+_LENGTH_BEFORE = re.compile(  # "the gap is around 2 s", "that puts the offset at roughly 0.4 s"
+    r"\b(?:gap|offset|separation|delay|difference|lag|mismatch|interval|discrepancy)(?: is| was| of| at"
+    r"| only|:| about"
+    r"| around| roughly| approximately)*\s*$"
 )
 _LENGTH = re.compile(r"^[\s\-]*(?:long\b|clip\b|video\b|duration\b|in (?:length|duration)\b|window\b)")
 _GAP_WORD = re.compile(r"\b(?:offset|gap|difference|estimate\w*|by|approximately|about|roughly)\b")
@@ -124,7 +155,13 @@ def _orders(sentence: str) -> set[str]:
             m.group() in ("delay", "lag") and re.match(r" between\b", after)
         ):
             continue
+        linking = m["after"] or m["before"] or m["behind"]
+        if linking and not _OBJECT.search(after):
+            continue
+        if m.group() == "later" and re.search(r"\bfollowed\b", before):
+            continue
         subjects = list(_SUBJECT.finditer(before))
+        subject: re.Match[str] | None
         ahead = re.match(r",?\s*(?:in |of |to )?(?:the |its )?(?:\w+ ){0,1}?" + _SUBJECT.pattern, after)
         if (
             m.group() in ("later", "earlier", "sooner", "delayed", "early", "late")
@@ -134,31 +171,34 @@ def _orders(sentence: str) -> set[str]:
             subject = ahead
         elif subjects:
             subject = subjects[-1]
-        elif m["after"] or m["before"]:
+        elif linking or m.group() == "followed":
             continue  # "After a moment, ..." orders something else
         else:
             subject = ahead  # "a delay in the audio"; alone ("Delayed by 2 s") it is the sound, as was asked
         sound = subject is None or subject["a"] is not None
-        out.add("DELAY" if bool(m["late"] or m["after"]) == sound else "EARLY")
+        out.add("DELAY" if bool(m["late"] or m["after"] or m["behind"]) == sound else "EARLY")
     return out
 
 
-def _moments(sentence: str, times: list[Stated]) -> tuple[float | None, float | None]:
-    """When a sentence says that the event is seen and heard, from the times that it places."""
-    seen = heard = None
-    for piece in re.finditer(r"(?:(?!,|;|\bwhile\b|\bbut\b|\bwhereas\b|\band\b).)+", sentence, re.S):
-        inside = [t for t in times if piece.start() <= t.start < piece.end()]
-        for t in inside:
-            words = list(_SUBJECT.finditer(sentence, piece.start(), piece.end()))
-            before = [w for w in words if w.start() < t.start]
-            word = before[-1] if before else (words[0] if words else None)
-            if word is None:
-                continue
-            if word["a"] and heard is None:
-                heard = t.seconds
-            elif word["v"] and seen is None:
-                seen = t.seconds
-    return seen, heard
+def _moments(text: str, times: list[Stated]) -> tuple[float | None, float | None]:
+    """When the event is seen and heard, from the times that a text places.
+
+    A time belongs to the sense named right behind it ("at 4.0 s visually"), else to the last named before it. Of
+    two times the one without any is the other sense's: "The man lands at 4.0 s, but the thud is heard at 2.1 s".
+    """
+    seen: list[float] = []
+    heard: list[float] = []
+    bare: list[float] = []
+    last = 0
+    for t in times:
+        behind = re.match(rf"\s*(?:in the |on the )?(?:(?P<a>audio|sound)|(?P<v>{_SEEN}))\b", text[t.end :])
+        before = list(_SUBJECT.finditer(text, last, t.start))
+        cue = behind or (before[-1] if before else None)
+        (bare if cue is None else heard if cue["a"] else seen).append(t.seconds)
+        last = t.end
+    if len(bare) == 1 and bool(seen) != bool(heard):
+        (heard if seen else seen).append(bare[0])
+    return (seen[0] if seen else None), (heard[0] if heard else None)
 
 
 def shift_verdict(text: str) -> tuple[str, float | None, float | None, float | None]:
@@ -168,16 +208,17 @@ def shift_verdict(text: str) -> tuple[str, float | None, float | None, float | N
     once, or both directions, are UNPARSED, unless one concluding sentence ("Therefore ...") settles it. The
     offset is the stated gap with the direction's sign; without one t_heard - t_seen where its sign agrees.
     """
+    if re.fullmatch(r"\W*(?:in[ -])?sync\W*", text):
+        return "SYNC", None, None, None
     directions: set[str] = set()
     concluded: set[str] = set()
     synced = desynced = False
-    seen = heard = gap = loose = None
+    gap = loose = None
+    seen, heard = _moments(text, [t for t in seconds_in(text) if _is_place(text, t)])
     for sentence in re.split(r"(?<!\bapprox)[.!?](?!\d)|[;\n]", text):
         sentence = _REFERENCE.sub(" ", _ECHO.sub(" ", sentence))
         times = [t for t in seconds_in(sentence) if not _LENGTH.search(sentence[t.end :])]
-        placed = [t for t in times if _PLACED.search(sentence[: t.start]) or _is_place(sentence, t)]
-        at_seen, at_heard = _moments(sentence, placed)
-        seen, heard = at_seen if seen is None else seen, at_heard if heard is None else heard
+        placed = [t for t in times if _is_place(sentence, t)]
         if _HYPOTHETICAL.search(sentence):
             continue
         rest = _NO_OFFSET.sub(" ", sentence)
@@ -205,12 +246,15 @@ def shift_verdict(text: str) -> tuple[str, float | None, float | None, float | N
     return label, None, seen, heard
 
 
-def _is_place(sentence: str, t: Stated) -> bool:
-    words = sentence[t.start : t.end]
-    return (
-        ":" in words
-        or re.match(r"at\b|@|t\s?[=:]", words) is not None
-        or sentence[t.end :].lstrip(" -").startswith("mark")
+def _is_place(text: str, t: Stated) -> bool:
+    """Whether a time is a moment ("at 3.1 s", "0:03", "the 3 s mark") and not a length ("by 2 s", "a 2 s gap")."""
+    words, behind = text[t.start : t.end], text[t.end :].lstrip(" -")
+    if _LENGTH_BEFORE.search(text[: t.start]):
+        return False
+    if ":" in words or re.match(r"at\b|@|t\s?[=:]", words) or behind.startswith("mark"):
+        return True
+    return _PLACED.search(text[: t.start]) is not None and not re.match(
+        r"(?:later|apart|away|after|before)\b", behind
     )
 
 
