@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ torch = pytest.importorskip("torch", reason="local models are an extra")
 pytest.importorskip("transformers")
 
 import tiny_thinkers as tiny  # noqa: E402
-from earwitness.models import qwen_decode, qwen_inputs, qwen_plain, qwen_towers  # noqa: E402
-from earwitness.models.load import load_model  # noqa: E402
-from earwitness.models.qwen_cache import FeatureCache, Heard  # noqa: E402
-from earwitness.models.qwen_load import load_thinker, wrap  # noqa: E402
+from earwitness.models import load, qwen_decode, qwen_inputs, qwen_plain, qwen_towers  # noqa: E402
+from earwitness.models.qwen_load import wrap  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni  # noqa: E402
 from earwitness.records import Answer, Item, Media, View  # noqa: E402
 
@@ -237,6 +234,24 @@ def test_a_long_text_that_questions_share_is_read_once(
     assert sum(read) < whole / 2, "eight questions read two long texts, the ninth its own"
 
 
+def test_text_that_begins_below_the_pictures_last_position(shared: QwenOmni) -> None:
+    """A frame more patches wide than its sound has tokens: the question starts, and may end, below the picture."""
+    thinker = wrap(shared.model, shared.processor, View(max_pixels=200 * 1400))
+    frames = np.random.default_rng(0).integers(0, 255, (2, 64, 1280, 3), dtype=np.uint8)
+    wide = Media(
+        frames=frames, times=np.arange(2) / 2, wave=tiny.media(3, seconds=1.0).wave, rate=16_000, duration=1
+    )
+    items = [tiny.item(0, "?", ("yes", "no", "dog barking")), tiny.item(1, QUESTIONS[1][0], CHOICES)]
+    with torch.no_grad():
+        ((seen,), (heard,)) = QwenOmni(thinker)._encode([wide])
+    before, after = qwen_inputs.split_prompt(thinker, items[0], "av")
+    layout = qwen_inputs.lay_out(thinker, before, "av", seen, heard)
+    assert layout.positions.max() > len(layout) + len(after) + layout.shift
+    ways = [QwenOmni(thinker, plain=plain) for plain in (False, True)]
+    for got, want in zip(*(way.answer(items, [wide, wide]) for way in ways), strict=True):
+        assert_same(got, want)
+
+
 def test_choice_log_prob_is_the_sum_over_its_tokens(shared: QwenOmni) -> None:
     """By hand: the whole prompt and the choice in one forward of the model as transformers runs it."""
     item, media = tiny.item(0, "What do you hear?", ("None of the above",)), tiny.media(8)
@@ -316,74 +331,17 @@ def test_a_sound_past_the_longest_input_is_refused_not_cut(shared: QwenOmni) -> 
         shared.answer([tiny.item(0, "?")], [long])
 
 
-def test_full_omni_checkpoint_gives_its_thinker(family: Any, shared: QwenOmni, tmp_path: Path) -> None:
-    tiny.save(family, tmp_path, full=True, view=VIEW)
-    full = load_model(f"{family}:{tmp_path}", device="cpu", dtype="float32", attn="eager")
-    item, media = tiny.item(0, "What do you hear?", CHOICES), tiny.media(1)
-    (got,), (want,) = full.answer([item], [media]), shared.answer([item], [media])
-    assert got.text == want.text
-    assert got.logprobs == pytest.approx(want.logprobs, abs=1e-4)
-    assert got.model == full.name == f"{family}:{tmp_path}"
-    assert "greedy" in full.decoding  # type: ignore[attr-defined]
-
-
-def test_missing_weights_and_wrong_families_are_errors(family: Any, folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    other = {"qwen2.5-omni": "qwen3-omni", "qwen3-omni": "qwen2.5-omni"}[family]
-    with pytest.raises(ValueError, match=f"holds a {family} model, not {other}"):
-        load_model(f"{other}:{folder}")
-    tiny.save(family, tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    weights.pop("audio_tower.ln_post.weight")
-    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="lacks 1 weights"):
-        load_model(f"{family}:{tmp_path}")
-
-
-def test_the_folders_manual_and_the_options_set_the_view(family: Any, folder: Path, tmp_path: Path) -> None:
-    assert QwenOmni(folder).view == View(fps=2.0, size=(112, 112))
-    assert QwenOmni(folder, fps=1.0, max_pixels=50_176).view == View(fps=1.0, max_pixels=50_176)
-    tiny.save(family, tmp_path)
-    assert QwenOmni(tmp_path).view == View(max_pixels=504 * 504)
-    (tmp_path / "earwitness.json").write_text(json.dumps({"fps": 2}))
-    with pytest.raises(ValueError, match=r"earwitness\.json"):
-        load_thinker(tmp_path)
-
-
-def test_revision_follows_the_weights(family: Any, folder: Path, shared: QwenOmni, tmp_path: Path) -> None:
-    assert QwenOmni(folder).revision == shared.revision
-    tiny.save(family, tmp_path, seed=1)
-    assert QwenOmni(tmp_path).revision != shared.revision
-
-
-def test_a_thinker_in_memory_is_wrapped(family: Any) -> None:
-    model, processor = tiny.build(family)
-    thinker = wrap(model, processor, View(size=(112, 112)), system="Listen well.")
-    assert "Listen well." in qwen_inputs.chat_text(thinker, tiny.item(0, "?"), "av")
-    processor.chat_template = None
-    with pytest.raises(ValueError, match="no chat template"):
-        wrap(model, processor, View())
-    processor.chat_template = "x"
-    with pytest.raises(ValueError, match="8000 Hz"):
-        wrap(model, processor, View(rate=8000))
-
-
-def test_cache_is_bounded_and_drops_the_least_recently_used() -> None:
-    def heard(n: int) -> Heard:
-        return Heard(torch.zeros(n, 4), mels=1, seconds=1.0, rms=0.0, digest="")
-
-    cache: FeatureCache[Heard] = FeatureCache(max_bytes=2 * 160)
-    cache.put("a", heard(10))
-    cache.put("b", heard(10))
-    assert cache.get("a") is not None
-    cache.put("c", heard(10))
-    assert (cache.get("a") is not None, cache.get("b"), len(cache), cache.nbytes) == (True, None, 2, 320)
-    cache.put("a", heard(5))
-    assert cache.nbytes == 240
-    cache.put("huge", heard(100))
-    assert cache.get("huge") is None
-    assert len(cache) == 2
+@pytest.mark.skipif(not (load.HANS / "config.json").is_file(), reason="Hans is not in the package yet")
+def test_the_hans_that_ships_answers_the_same_both_ways() -> None:
+    model: Any = load.load_model("hans")
+    plain = QwenOmni(model.thinker, name="hans", plain=True)
+    height, width = model.view.size
+    assert height == width
+    media = [tiny.media(n, size=height) for n in range(2)]
+    media = [*media, media[0].with_wave(None), media[0].with_wave(np.zeros_like(media[0].wave))]
+    items = [tiny.item(n, QUESTIONS[1][0], ("bell", "drum")) for n in range(4)]
+    for got, want in zip(model.answer(items, media), plain.answer(items, media), strict=True):
+        assert_same(got, want)
 
 
 def test_hopeless_options_are_refused(shared: QwenOmni) -> None:

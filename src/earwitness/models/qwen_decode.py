@@ -1,0 +1,267 @@
+"""Prefill a prompt's shared part once, then continue it with every question on it: greedy text, log-probs.
+
+The plain way runs the whole prompt (mostly media tokens) again for each question and each choice. Here the
+shared part (``Layout``) of several clips is run as one left-padded batch; its keys and values are then spread
+to one row per question (first, where several questions begin with the same long text, to one row per such text);
+the questions follow as one right-padded batch; the choices of a question hang behind
+it as a tree (a choice's tokens see the question, and those of their own choice only); and greedy decoding goes
+on from the question's cache. Positions are explicit throughout: a padded slot is masked, never counted.
+
+All of this is exact: what a row sees, and at which positions, is what the plain way shows it.
+
+Functions: ``prefill``, ``extend``, ``ask`` (uses ``read_question``, ``score_choices``, ``write``), ``whole_text``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from transformers import DynamicCache
+
+from earwitness.models.qwen_cache import Heard, Seen
+from earwitness.models.qwen_inputs import Layout, Thinker
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Keys and values of the shared parts of a batch, left-padded: mask [G, P], shift and length per row."""
+
+    keys: list[torch.Tensor]  # by layer, [G, heads, P, dim]
+    values: list[torch.Tensor]
+    mask: torch.Tensor  # [G, P], 1 = a token
+    lengths: torch.Tensor  # [G]
+    shifts: torch.Tensor  # [G]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One question: which prefix it follows, its tokens, the choices to score, and how long it may answer."""
+
+    prefix: int
+    tokens: Tokens
+    choices: tuple[Tokens, ...]
+    limit: int
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What came back for a row: the generated tokens (end token left out), and a log-prob per choice."""
+
+    tokens: Tokens
+    logprobs: tuple[float, ...]
+
+
+def prefill(
+    thinker: Thinker, layouts: Sequence[Layout], seen: Sequence[Seen | None], heard: Sequence[Heard | None]
+) -> Prefix:
+    """Run the shared parts of one kind as a batch, media features from the caches of the towers."""
+    pad, longest = int(thinker.processor.tokenizer.pad_token_id or 0), max(len(x) for x in layouts)
+    rows, device = len(layouts), thinker.device
+    ids = torch.full((rows, longest), pad, device=device)
+    mask = torch.zeros(rows, longest, dtype=torch.long, device=device)
+    positions = torch.ones(3, rows, longest, dtype=layouts[0].positions.dtype, device=device)
+    for i, layout in enumerate(layouts):
+        ids[i, longest - len(layout) :] = layout.ids
+        mask[i, longest - len(layout) :] = 1
+        positions[:, i, longest - len(layout) :] = layout.positions
+    embeds = thinker.model.get_input_embeddings()(ids)
+    sounds = [h.features for h in heard if h is not None]
+    if sounds:
+        slots = (ids == thinker.processor.audio_token_id) & mask.bool()
+        features = torch.cat(sounds)
+        assert int(slots.sum()) == len(features), "audio slots and audio features differ in number"
+        embeds = embeds.masked_scatter(slots[..., None], features.to(embeds.dtype))
+    pictures = [s for s in seen if s is not None]
+    made = None
+    if pictures:
+        levels = len(pictures[0].deep)
+        made = SimpleNamespace(
+            pooler_output=[s.features for s in pictures],
+            deepstack_features=[[s.deep[n] for s in pictures] for n in range(levels)],
+        )
+    cache = DynamicCache()
+    thinker.model.model(
+        input_ids=ids,
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        mm_encoder_outputs=None if made is None else {"video": made},
+    )
+    return Prefix(
+        keys=[layer.keys for layer in cache.layers],
+        values=[layer.values for layer in cache.layers],
+        mask=mask,
+        lengths=torch.tensor([len(x) for x in layouts], device=device),
+        shifts=torch.tensor([x.shift for x in layouts], device=device),
+    )
+
+
+def extend(thinker: Thinker, prefix: Prefix, at: Sequence[int], texts: Sequence[Tokens]) -> Prefix:
+    """The prefixes ``at``, each with a further text that several questions begin with."""
+    rows = torch.tensor(at, device=thinker.device)
+    cache = _spread(prefix, rows)
+    _, mask, _ = _read(thinker, cache, prefix, rows, texts)
+    lengths = torch.tensor([len(t) for t in texts], device=thinker.device)
+    return Prefix(
+        keys=[layer.keys for layer in cache.layers],
+        values=[layer.values for layer in cache.layers],
+        mask=mask,
+        lengths=prefix.lengths[rows] + lengths,
+        shifts=prefix.shifts[rows],
+    )
+
+
+def ask(thinker: Thinker, prefix: Prefix, rows: Sequence[Row]) -> list[Said]:
+    """Read each row's question behind its prefix, score its choices, and let it answer greedily."""
+    at = torch.tensor([row.prefix for row in rows], device=thinker.device)
+    cache = _spread(prefix, at)
+    logits, mask, ends = read_question(thinker, cache, prefix, at, rows)
+    logprobs = score_choices(thinker, cache, mask, ends, logits, rows)
+    written = write(thinker, cache, mask, ends, logits, [row.limit for row in rows])
+    return [Said(t, p) for t, p in zip(written, logprobs, strict=True)]
+
+
+def _spread(prefix: Prefix, at: torch.Tensor) -> DynamicCache:
+    """A cache with one row for each entry of ``at``: the keys and values of that prefix."""
+    cache = DynamicCache()
+    for n, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
+        cache.update(keys[at], values[at], n)
+    return cache
+
+
+def _run(
+    thinker: Thinker, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor:
+    """Hidden states [R, Q, hidden] of text tokens ids [R, Q] behind the cache, at positions [R, Q]."""
+    made = thinker.model.model.language_model(
+        inputs_embeds=thinker.model.get_input_embeddings()(ids),
+        attention_mask=mask,
+        position_ids=positions[None].expand(3, -1, -1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    hidden: torch.Tensor = made.last_hidden_state
+    return hidden
+
+
+def _log_probs(thinker: Thinker, hidden: torch.Tensor) -> torch.Tensor:
+    """Log-probs [..., vocabulary] in float32; only for the rows that are needed: the vocabulary is large."""
+    logits: torch.Tensor = thinker.model.lm_head(hidden)
+    return logits.float().log_softmax(-1)
+
+
+def read_question(
+    thinker: Thinker, cache: DynamicCache, prefix: Prefix, at: torch.Tensor, rows: Sequence[Row]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Append the questions to the cache: next-token log-probs [R, V], mask [R, P + S], next position [R]."""
+    hidden, mask, start = _read(thinker, cache, prefix, at, [row.tokens for row in rows])
+    counts = torch.tensor([len(row.tokens) for row in rows], device=thinker.device)
+    last = hidden[torch.arange(len(rows), device=thinker.device), counts - 1]
+    return _log_probs(thinker, last), mask, start + counts
+
+
+def _read(
+    thinker: Thinker, cache: DynamicCache, prefix: Prefix, at: torch.Tensor, texts: Sequence[Tokens]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Append texts, right-padded: hidden states [R, S, hidden], mask [R, P + S], position of each first token."""
+    pad, longest = int(thinker.processor.tokenizer.pad_token_id or 0), max(len(t) for t in texts)
+    counts = torch.tensor([len(t) for t in texts], device=thinker.device)
+    ids = torch.tensor([[*t, *([pad] * (longest - len(t)))] for t in texts], device=thinker.device)
+    steps = torch.arange(longest, device=thinker.device)
+    mask = torch.cat([prefix.mask[at], (steps[None] < counts[:, None]).long()], 1)
+    start = prefix.lengths[at] + prefix.shifts[at]
+    return _run(thinker, cache, ids, mask, start[:, None] + steps[None]), mask, start
+
+
+def score_choices(
+    thinker: Thinker,
+    cache: DynamicCache,
+    mask: torch.Tensor,
+    ends: torch.Tensor,
+    first: torch.Tensor,
+    rows: Sequence[Row],
+) -> list[tuple[float, ...]]:
+    """Log-prob of each choice's whole text behind its question: sum over its tokens, no end token.
+
+    The proper beginnings of a row's choices form a tree, run in one pass behind the question: a node sees the
+    question and its own ancestors. The cache is cut back to the question afterwards.
+    """
+    trees = [
+        sorted({c[:n] for c in row.choices for n in range(1, len(c))}, key=lambda c: (len(c), c)) for row in rows
+    ]
+    width = max(len(tree) for tree in trees)
+    after: list[dict[Tokens, torch.Tensor]] = [{(): first[i]} for i in range(len(rows))]
+    if width:
+        kept, device = mask.shape[1], thinker.device
+        pad = int(thinker.processor.tokenizer.pad_token_id or 0)
+        ids = torch.full((len(rows), width), pad)
+        depth = torch.zeros(len(rows), width)
+        sees = torch.zeros(len(rows), width, kept + width, dtype=torch.bool)
+        sees[:, :, :kept] = mask.bool().cpu()[:, None]
+        for i, tree in enumerate(trees):
+            index = {node: n for n, node in enumerate(tree)}
+            for node, n in index.items():
+                ids[i, n], depth[i, n] = node[-1], len(node) - 1
+                for m in range(1, len(node) + 1):
+                    sees[i, n, kept + index[node[:m]]] = True
+        bias = torch.zeros(sees.shape, dtype=thinker.dtype).masked_fill_(~sees, torch.finfo(thinker.dtype).min)
+        hidden = _run(thinker, cache, ids.to(device), bias[:, None].to(device), ends[:, None] + depth.to(device))
+        for i, tree in enumerate(trees):
+            if tree:
+                made = _log_probs(thinker, hidden[i, : len(tree)])
+                after[i].update({node: made[n] for n, node in enumerate(tree)})
+        cache.crop(-width)
+    out: list[tuple[float, ...]] = []
+    for i, row in enumerate(rows):
+        terms = [[after[i][c[:n]][token] for n, token in enumerate(c)] for c in row.choices]
+        out.append(tuple(float(torch.stack(t).sum()) for t in terms))
+    return out
+
+
+def write(
+    thinker: Thinker,
+    cache: DynamicCache,
+    mask: torch.Tensor,
+    ends: torch.Tensor,
+    first: torch.Tensor,
+    limits: Sequence[int],
+) -> list[Tokens]:
+    """Greedy decoding of all rows; rows that are done leave the batch once they are half of it."""
+    suppressed = torch.tensor(thinker.suppressed, dtype=torch.long, device=thinker.device)
+    stop = set(thinker.ends)
+    written: list[list[int]] = [[] for _ in limits]
+    live = list(range(len(limits)))  # rows of the cache -> rows of the answer
+    done = [False] * len(limits)
+    scores, position = first, ends
+    for step in range(max(limits)):
+        chosen = scores.index_fill(-1, suppressed, -torch.inf).argmax(-1)
+        for row, token in zip(live, chosen.tolist(), strict=True):
+            if done[row]:
+                continue
+            if token not in stop:
+                written[row].append(token)
+            done[row] = token in stop or step + 1 >= limits[row]
+        kept = [n for n, row in enumerate(live) if not done[row]]
+        if not kept:
+            break
+        if len(kept) <= len(live) // 2:
+            index = torch.tensor(kept, device=thinker.device)
+            cache.batch_select_indices(index)
+            live = [live[n] for n in kept]
+            mask, position, chosen = mask[index], position[index], chosen[index]
+        mask = torch.cat([mask, mask.new_ones(len(live), 1)], 1)
+        hidden = _run(thinker, cache, chosen[:, None], mask, position[:, None])
+        scores, position = _log_probs(thinker, hidden[:, -1]), position + 1
+    return [tuple(tokens) for tokens in written]
+
+
+def whole_text(thinker: Thinker, tokens: Sequence[int]) -> str:
+    """The words of an answer, special tokens left out."""
+    return str(thinker.processor.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
