@@ -47,8 +47,9 @@ class Ear:
 def _items(clips: foley.FoleyClips, kinds: Sequence[str] = ("original", "mute", "black", "sham")) -> list[Item]:
     return [
         Item(
-            id=digest(clip.id, kind, seed), protocol="mma", condition=kind, question="audio", seed=seed, clip=clip.id,
-            source=clip.cluster, group=clip.id, intervention=Intervention(kind=kind), prompt="?", target=None,
+            id=digest(clip.id, kind, seed), protocol="mma", condition=kind, question="audio", seed=seed,
+            clip=clip.id, source=clip.cluster, group=clip.id, intervention=Intervention(kind=kind), prompt="?",
+            target=None,
         )
         for seed in (0, 1) for clip in clips.clips for kind in kinds
     ]  # fmt: skip

@@ -139,7 +139,9 @@ def test_the_recipe_runs_two_steps_a_phase_resumes_and_writes_a_model_that_loads
 
     few = {"av": 4, "several": 2, "black": 2, "audio": 2, "video": 2}
     phases = [dataclasses.replace(p, steps=2, rows={k: few.get(k, 2) for k in p.rows}) for p in recipe.PHASES[-2:]]
-    tables = recipe.make(tmp_path / "hans", clips=24, phases=phases, facts=4, work=tmp_path / "work")
+    tables = recipe.make(
+        tmp_path / "hans", clips=24, phases=phases, facts=4, work=tmp_path / "work", levels=("easy",)
+    )
     assert (tmp_path / "hans" / "model.safetensors").stat().st_size <= 8_000_000
     text = (tmp_path / "hans" / "MODEL_CARD.md").read_text()
     assert "Wilson" in text

@@ -300,7 +300,6 @@ def test_backgrounds_are_five_plain_different_sounds() -> None:
         assert wave.shape == (1, 4 * RATE)
         assert wave.dtype == np.float32
         np.testing.assert_array_equal(wave, background_wave(name, 4.0, RATE, 1))
-        assert not np.allclose(wave, background_wave(name, 4.0, RATE, 2))
         quiet = np.sqrt((wave[0].reshape(4, -1) ** 2).mean(axis=1)).min()
         assert quiet > 0.005, f"{name} falls silent for a second"
         power = np.abs(np.fft.rfft(wave[0])) ** 2
@@ -315,6 +314,7 @@ def test_one_background_is_one_sound_at_any_rate_and_length() -> None:
     low, high = background_wave("bird", 2.0, 16_000, 5), background_wave("bird", 2.0, 48_000, 5)
     a, b = np.abs(low[0]).reshape(200, -1).mean(axis=1), np.abs(high[0]).reshape(200, -1).mean(axis=1)
     assert np.corrcoef(a, b)[0, 1] > 0.99
+    assert not np.allclose(low, background_wave("bird", 2.0, 16_000, 6))
     longer = background_wave("bird", 3.0, 16_000, 5)
     np.testing.assert_allclose(longer[:, :31_000], low[:, :31_000], atol=1e-3)
     assert background_wave("rain", 0.0, RATE).shape == (1, 0)

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from earwitness import media
+from earwitness.media import MediaError
+from earwitness.media import decode as decoding
+from earwitness.media.clock import clock
+from earwitness.media.opening import demux
+from earwitness.records import View
 from test_media_clips import (
     clicks,
     cut,
@@ -23,13 +30,6 @@ from test_media_clips import (
     steady,
     turn,
 )
-
-from earwitness import media
-from earwitness.media import MediaError
-from earwitness.media import decode as decoding
-from earwitness.media.clock import clock
-from earwitness.media.opening import demux
-from earwitness.records import View
 
 JERKY = [0, 33, 67, 300, 333, 900, 933, 967, 1000, 1500, 1533, 1600, 2000, 2033, 2400, 2433, 2467, 2900, 2933, 2967]
 
@@ -103,7 +103,9 @@ def test_the_picture_is_the_one_on_show(files: dict[str, Path], kind: str) -> No
 def test_the_wave_is_exactly_as_long_as_the_clip(files: dict[str, Path], kind: str) -> None:
     loaded = media.load(files[kind], View(fps=1, rate=22_050))
     native = media.load_native(files[kind])
-    assert loaded.duration == native.duration == pytest.approx(3.0 if kind == "jerky" else loaded.duration, abs=0.04)
+    assert (
+        loaded.duration == native.duration == pytest.approx(3.0 if kind == "jerky" else loaded.duration, abs=0.04)
+    )
     if kind == "no_sound":
         assert loaded.wave is None
         assert native.wave is None
@@ -146,7 +148,9 @@ def test_4_a_cut_starts_at_its_first_shown_picture(files: dict[str, Path]) -> No
     assert probed.picture.hidden == 17 % 12  # from the key picture on
     assert any("not shown" in flag for flag in probed.flags)
     # Sound: picture 17 is shown at 0.68 s of the source.
-    assert delay(noise(2.0), loaded_wave(files["cut"])) == pytest.approx(-0.68 * 48_000, abs=24)
+    assert delay(noise(2.0), loaded_wave(files["cut"])) == pytest.approx(
+        -0.68 * 48_000, abs=48
+    )  # mp4 rounds starts to 1 ms
 
 
 def loaded_wave(path: Path) -> np.ndarray:
@@ -200,7 +204,9 @@ def test_10_a_wrong_claimed_rate_is_flagged(tmp_path: Path) -> None:
         assert any("drift" in flag for flag in probed.flags)
     loaded = media.load(path, View(fps=4))
     grid = np.array(dropped) - dropped[0]
-    assert [number_of(f) for f in loaded.frames] == [int(np.sum(grid <= 250 * k + 1)) - 1 for k in range(len(loaded.times))]
+    assert [number_of(f) for f in loaded.frames] == [
+        int(np.sum(grid <= 250 * k + 1)) - 1 for k in range(len(loaded.times))
+    ]
 
 
 def test_11_a_first_stamp_of_7_ms_gives_all_pictures_once(files: dict[str, Path]) -> None:
@@ -225,7 +231,9 @@ def test_12_a_tone_keeps_its_level_and_opposite_channels_cancel(tmp_path: Path) 
     assert np.abs(media.load(against).wave).max() < 1e-3
 
 
-@pytest.mark.parametrize(("rate", "acodec"), [(8000, "pcm_s16le"), (22_050, "aac"), (44_100, "libmp3lame"), (96_000, "flac")])
+@pytest.mark.parametrize(
+    ("rate", "acodec"), [(8000, "pcm_s16le"), (22_050, "aac"), (44_100, "libmp3lame"), (96_000, "flac")]
+)
 def test_any_rate_is_resampled_without_lag(tmp_path: Path, rate: int, acodec: str) -> None:
     suffix = ".mkv" if acodec == "pcm_s16le" else ".mp4"
     moments = [0.5, 1.25]
@@ -275,9 +283,16 @@ def test_crop_is_a_cut_out_of_the_whole(files: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "slip"),
-    [(2000.0, None, "milliseconds"), (-1.0, None, "outside"), (1.0, 0.5, "not after"), (0.0, 10.0, "after the clip")],
+    [
+        (2000.0, None, "milliseconds"),
+        (-1.0, None, "outside"),
+        (1.0, 0.5, "not after"),
+        (0.0, 10.0, "after the clip"),
+    ],
 )
-def test_a_crop_outside_of_the_clip_is_refused(files: dict[str, Path], start: float, end: float | None, slip: str) -> None:
+def test_a_crop_outside_of_the_clip_is_refused(
+    files: dict[str, Path], start: float, end: float | None, slip: str
+) -> None:
     with pytest.raises(MediaError, match=slip):
         media.load(files["plain"], start=start, end=end)
 

@@ -52,5 +52,5 @@ def test_a_retried_answer_replaces_the_failure(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(runs.RunError, match="no run.json"):
+    with pytest.raises(runs.RunError, match=r"no run\.json"):
         runs.read_info(tmp_path)

@@ -48,9 +48,7 @@ def _value(table: Table, row: str, column: str) -> float:
     return cell.value
 
 
-def test_a_listener_is_right_everywhere(
-    audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_listener_is_right_everywhere(audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
     t = _tables("hears", audited, tmp_path_factory)
     for row in ("aligned", "sham", "audio swapped", "misleading caption", "long context"):
         assert _value(t["mma_accuracy"], row, "visual question") == 1

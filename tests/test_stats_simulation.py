@@ -206,8 +206,9 @@ def test_detection_is_covered() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("hit", "false"), [(0.8, 0.3), (0.6, 0.6), (0.9, 0.2)])
 @pytest.mark.parametrize("icc", [0.0, 0.4])
 def test_detection_is_covered_at_length(hit: float, false: float, icc: float) -> None:
     for clips, per_clip in ((20, 4), (50, 1), (50, 4)):
-        check_detection(clips, per_clip, hit, false, icc, 3000)
+        check_detection(clips, per_clip, hit, false, icc, 1500)

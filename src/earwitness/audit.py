@@ -24,7 +24,7 @@ import numpy as np
 from earwitness import interventions
 from earwitness import run as runs
 from earwitness.models import Model
-from earwitness.records import Answer, Clip, ClipSet, Intervention, Item, Media, View, Wave, digest
+from earwitness.records import Answer, Clip, ClipSet, Evidence, Intervention, Item, Media, View, Wave, digest
 
 Progress = Callable[[int, int, int], None]  # answered, failed, total
 
@@ -79,7 +79,7 @@ def plan(items: Sequence[Item]) -> Plan:
     )
 
 
-def _changes(iv: Intervention, evidence: str) -> bool:
+def _changes(iv: Intervention, evidence: Evidence) -> bool:
     if iv.kind == "sham":  # written again: another wave, to the bit
         return evidence == "audio"
     return interventions.EFFECT[iv.kind][evidence] not in ("untouched", "moved") or (

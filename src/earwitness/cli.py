@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.box import SIMPLE
@@ -165,17 +165,12 @@ def look(
     from earwitness import media
 
     try:
-        seen = media.look(file)
-        if png:
-            media.strip_png(file, png)
+        seen = media.strip_png(file, png) if png else media.look.look(file)
     except (ValueError, OSError) as error:
         fail(error)
-    grid = Grid(show_header=False, box=None, pad_edge=False)
-    for name in seen.__struct_fields__:
-        grid.add_row(f"[dim]{name}[/]", _plain(_show(getattr(seen, name))))
-    out.print(grid)
+    out.print(_plain(media.describe(seen)), highlight=False, soft_wrap=True)
     if png:
-        out.print(f"{png}", highlight=False, soft_wrap=True)
+        out.print(f"picture   {png}", highlight=False, soft_wrap=True)
 
 
 @app.command(
@@ -212,9 +207,9 @@ def foley_command(
     folder: Out,
     n: Annotated[int, typer.Option("--n", help="clips")] = 12,
     seed: Seed = 0,
-    kind: Annotated[str, typer.Option(help="natural or impact")] = "natural",
+    kind: Annotated[Literal["natural", "impact"], typer.Option(help="what happens")] = "natural",
     sources: Annotated[int, typer.Option(help="things that sound in a scene: 1, 2 or 3")] = 1,
-    difficulty: Annotated[str, typer.Option(help="easy, medium or hard")] = "easy",
+    difficulty: Annotated[Literal["easy", "medium", "hard"], typer.Option(help="how hard to tell")] = "easy",
     duration: Annotated[float | None, typer.Option(help="seconds (4, impacts 6)")] = None,
     sheet: Annotated[Path | None, typer.Option(help="also draw a contact sheet of all classes (PNG)")] = None,
 ) -> None:
@@ -222,8 +217,7 @@ def foley_command(
     from earwitness import foley
 
     try:
-        length = {} if duration is None else {"duration": duration}
-        clips = foley.clip_set(n, seed=seed, kind=kind, sources=sources, difficulty=difficulty, **length)
+        clips = foley.clip_set(n, seed=seed, kind=kind, sources=sources, difficulty=difficulty, duration=duration)
         manifest = foley.write(folder, clips)
         if sheet:
             foley.contact_sheet(sheet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from earwitness import foley
-from earwitness.datasets import folder
+from earwitness.datasets.folder import read as read_folder
 from earwitness.records import ClipSet
 
 # Of sixty: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
@@ -31,7 +31,7 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet
         return _foley(60 if limit is None else limit, seed)
     if not Path(spec).exists():
         raise ValueError(f"--clips {spec}: no such folder or labels file (the procedural clips are called: foley)")
-    clips = folder.read(Path(spec))
+    clips = read_folder(Path(spec))
     if limit is not None:
         clips.clips = clips.clips[:limit]
     return clips

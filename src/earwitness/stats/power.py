@@ -243,10 +243,10 @@ def table(
         title="How many clips a gap needs",
         caption=(
             f"Paired, clip-clustered t test, power {power:.3g} at level {level:.3g}. Pairs that differ: {given}; "
-            f"correlation within a clip {icc:.3g}. Never fewer than {FEWEST} clips. The last column: the share "
-            "of simulated experiments that found the gap."
+            f"correlation within a clip {icc:.3g}. Never fewer than {FEWEST} clips. Answers are those in each "
+            "condition; found is the share of simulated experiments in which the test found the gap."
         ),
-        columns=("clips", "answers a condition", "interval +-", "power in simulation"),
+        columns=("clips", "answers", "interval +-", "found"),
         rows=tuple(rows),
         unit="mixed",
     )

@@ -1,0 +1,130 @@
+"""The command line: what is printed, what is said on bad input, and which code comes back."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from earwitness.cli import app
+
+ROOT = Path(__file__).parent.parent
+runner = CliRunner()
+
+
+def _run(*words: str) -> tuple[int, str]:
+    done = runner.invoke(app, list(words), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return done.exit_code, re.sub(r"\x1b\[[0-9;]*m", "", done.output)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    code, text = _run("foley", "--n", "2", "--kind", "impact", "--out", str(folder))
+    assert code == 0, text
+    return folder
+
+
+def test_an_audit_of_files_ends_in_a_report_and_can_be_scored_again(clips: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("audit", "-m", "fake:sees", "--clips", str(clips), "--protocol", "thud", "--out", str(run))
+    code, text = _run(*words)
+    assert code == 0, text
+    assert "report.html" in text
+    assert (run / "report.html").exists()
+    for again in (("score", str(run)), ("report", str(run)), ("compare", str(run), str(run)), words):
+        code, text = _run(*again)
+        assert code == 0, (again, text)
+
+
+def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
+    code, text = _run("audit", "-m", "fake:sees", "--limit", "3", "--dry-run", "--out", str(tmp_path / "run"))
+    assert code == 0
+    assert "decodes" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_deaf_harness_ends_with_3(tmp_path: Path) -> None:
+    code, text = _run("audit", "-m", "fake:deaf", "--limit", "2", "--out", str(tmp_path / "run"))
+    assert code == 3
+    assert "deaf" in text
+    code, text = _run("doctor", "-m", "fake:deaf")
+    assert code == 3
+    code, text = _run("doctor", "-m", "fake:hears")
+    assert code == 0
+
+
+def test_too_many_failed_items_end_with_1(tmp_path: Path) -> None:
+    words = ("audit", "-m", "fake:crashes", "--limit", "2", "--protocol", "mma", "--out", str(tmp_path / "run"))
+    code, text = _run(*words)
+    assert code == 1
+    assert "failed" in text
+    code, _ = _run(*words, "--set", "max_failed=0.5")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("audit", "-m", "nobody", "--out", "x"), "nobody"),
+        (("audit", "-m", "fake:sees", "--out", "x", "--set", "seed"), "key=value"),
+        (("audit", "-m", "fake:sees", "--out", "x", "--clips", "nowhere"), "no such folder"),
+        (("score", "nowhere"), "run.json"),
+        (("report", "nowhere"), "run.json"),
+        (("look", "nowhere.mp4"), "nowhere.mp4"),
+        (("render", "shift", "nowhere.mp4", "-o", "x.mp4", "--by", "0.4"), "nowhere.mp4"),
+        (("render", "mixdown", "a.mp4", "-o", "x.mp4"), "mixdown"),
+        (("render", "swap", "a.mp4", "-o", "x.mp4"), "two files"),
+        (("power", "--gap", "5"), "gap"),
+    ],
+)
+def test_bad_input_ends_with_2_and_names_it(words: tuple[str, ...], says: str) -> None:
+    code, text = _run(*words)
+    assert code == 2, text
+    assert says in text
+    assert "Traceback" not in text
+
+
+def test_look_and_render_on_a_file(clips: Path, tmp_path: Path) -> None:
+    clip = next(clips.glob("*.mp4"))
+    code, text = _run("look", str(clip), "--png", str(tmp_path / "strip.png"))
+    assert code == 0, text
+    assert (tmp_path / "strip.png").read_bytes()[:4] == b"\x89PNG"
+    for kind, *more in (
+        ("mute",),
+        ("shift", "--by", "0.4"),
+        ("background", "--name", "rain"),
+        ("black",),
+        ("freeze",),
+    ):
+        code, text = _run("render", kind, str(clip), "-o", str(tmp_path / f"{kind}.mp4"), *more)
+        assert code == 0, text
+        assert (tmp_path / f"{kind}.mp4").exists()
+    code, text = _run("render", "mute", str(clip), "-o", str(tmp_path / "mute.mp4"))
+    assert code == 2
+    assert "exists" in text
+
+
+def test_a_shift_in_milliseconds_is_recognised(clips: Path, tmp_path: Path) -> None:
+    clip = next(clips.glob("*.mp4"))
+    code, text = _run("render", "shift", str(clip), "-o", str(tmp_path / "x.mp4"), "--by", "400")
+    assert code == 2
+    assert "milliseconds" in text
+
+
+def test_power_prints_a_table() -> None:
+    code, text = _run("power", "--gap", "0.2")
+    assert code == 0
+    assert "clips" in text
+
+
+def test_the_command_page_is_what_the_commands_say() -> None:
+    spec = importlib.util.spec_from_file_location("make_cli_page", ROOT / "docs" / "make_cli_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page(), "run `make docs`"
