@@ -21,19 +21,19 @@ test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3000
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/mypy
 
 fmt: $(READY)
-	$(BIN)/ruff check --fix-only -q src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix-only -q src tests benchmarks docs
+	$(BIN)/ruff format src tests benchmarks docs
 
 bench: $(READY)
 	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 docs: $(READY)
-	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python docs/make_pages.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Earwitness needs Python 3.11 or newer, this is " + sys.version)'

@@ -1,0 +1,60 @@
+"""Write docs/cli.md and docs/settings.md from the code; a test holds the pages to it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import msgspec
+from typer.main import get_command
+
+from earwitness.cli import app
+from earwitness.protocols import Settings
+from earwitness.session import Options
+
+HERE = Path(__file__).parent
+
+
+def commands() -> str:
+    """The text of cli.md."""
+    lines = [
+        "# Command line",
+        "",
+        "Made by `make docs` from the commands. Exit codes: 0 done, 1 done with too many failed",
+    ]
+    lines += ["failed items, 2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C.", ""]
+    for name, command in sorted(get_command(app).commands.items()):  # type: ignore[attr-defined]
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        usage = " ".join(f"{(p.metavar or p.name).upper()}{'...' if p.nargs == -1 else ''}" for p in arguments)
+        lines += [f"## earwitness {name} {usage}".rstrip(), "", (command.help or "").strip(), ""]
+        rows = [p for p in command.params if p.name != "help"]
+        if rows:
+            lines += ["| | default | |", "|---|---|---|"]
+        for p in rows:
+            label = (p.name or "").upper() if p in arguments else ", ".join(p.opts)
+            default = "" if p.required or p.default is None else f"`{p.default}`"
+            lines.append(f"| `{label}` | {default} | {(p.help or '').replace('|', chr(92) + '|')} |")
+        lines += ["", (command.epilog or "").strip(), ""]
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    """The text of settings.md."""
+    lines = ["# Settings", "", "Made by `make docs`. Given as `--set key=value`; several values by comma:", ""]
+    lines += ["`earwitness audit -m hans --out runs/x --set seeds=0,1 --set long_context_tokens=1000`", ""]
+    for title, kind in (("Protocols", Settings), ("The audit itself", Options)):
+        text = inspect.getdoc(kind) or ""
+        lines += [f"## {title}", "", text.replace("``", "`"), "", "| key | default |", "|---|---|"]
+        for field in msgspec.structs.fields(kind):
+            default = field.default
+            shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+            lines.append(f"| `{field.name}` | {'' if shown in (None, '') else f'`{shown}`'} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"cli.md": commands, "settings.md": settings}
+
+if __name__ == "__main__":
+    for name, text in PAGES.items():
+        (HERE / name).write_text(text())
