@@ -123,7 +123,9 @@ def _encode(
         first = _even(pixels(0))
         pace = Fraction(len(stamps) / seconds).limit_denominator(1001)
         # One thread: the bytes then do not depend on the machine's cores.
-        track = target.add_stream("libx264", rate=pace, options={"crf": "20", "preset": "veryfast", "threads": "1"})
+        # No reordering: a container tells a picture's length by decode time, which then is its time on show.
+        quality = {"crf": "20", "preset": "veryfast", "threads": "1", "bf": "0"}
+        track = target.add_stream("libx264", rate=pace, options=quality)
         track.height, track.width, track.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
         track.codec_context.time_base = base
         packets: list[Any] = []

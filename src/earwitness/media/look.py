@@ -59,7 +59,7 @@ def strip_png(path: Source, out: str | Path, *, width: int = 1180, limits: Limit
             count, high, wide = cells(width, probed.picture.width / probed.picture.height)
             times = (np.arange(count) + 0.5) * probed.duration / count
             frames = pictures_at(source, times, View(size=(high, wide)))
-    draw(seen, frames, heard.wave, width, loudness_text(seen)).save(Path(out), "PNG", optimize=True)
+    draw(seen, frames, heard.wave, width, loudness_text(seen)).save(Path(out), "PNG", compress_level=3)
     return seen
 
 

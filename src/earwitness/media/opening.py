@@ -259,18 +259,36 @@ def _read(demuxed: Demuxed) -> None:
 
 def _check_whole(demuxed: Demuxed) -> None:
     """Refuse a file whose packets stop well before the length that its header states."""
-    if demuxed.container.format.name.split(",")[0] not in HONEST:
+    kind = demuxed.container.format.name.split(",")[0]
+    if kind not in HONEST:
         return
-    for stream, packets in ((demuxed.video, demuxed.pictures), (demuxed.audio, demuxed.sounds)):
-        if stream is None or not packets or stream.duration is None:
-            continue
-        span = float(packet_span(packets) * stream.time_base)
-        claimed = float(stream.duration * stream.time_base)
-        if claimed - span > max(0.5, 0.02 * claimed):
+    tracks = [(s, p) for s, p in ((demuxed.video, demuxed.pictures), (demuxed.audio, demuxed.sounds)) if s and p]
+    if kind == "matroska" and not demuxed.others and demuxed.container.duration:
+        # It states one length for all tracks, counted from zero.
+        last = max(float((p.pts or 0) + (p.duration or 0)) * float(s.time_base) for s, ps in tracks for p in ps)
+        _compare(demuxed, "film", demuxed.container.duration / 1e6, last)
+    for stream, packets in tracks:
+        if stream.duration is not None:
+            span = float(packet_span(packets) * stream.time_base)
+            _compare(demuxed, stream.type, float(stream.duration * stream.time_base), span)
+    if kind == "wav":
+        with demuxed.path.open("rb") as handle:
+            head = handle.read(12)
+        claimed, there = int.from_bytes(head[4:8], "little") + 8, demuxed.path.stat().st_size
+        # Writers that cannot seek leave the size at 0 or all ones.
+        if head[:4] == b"RIFF" and there < claimed < 2**32 - 2**16:
             raise MediaError(
-                f"{demuxed.path}: cut short: its header promises {claimed:.2f} s of {stream.type}, "
-                f"{span:.2f} s are there (an unfinished download?)"
+                f"{demuxed.path}: cut short: its header promises {claimed} bytes, {there} are there "
+                "(an unfinished download?)"
             )
+
+
+def _compare(demuxed: Demuxed, what: str, claimed: float, there: float) -> None:
+    if claimed - there > max(0.5, 0.02 * claimed):
+        raise MediaError(
+            f"{demuxed.path}: cut short: its header promises {claimed:.2f} s of {what}, {there:.2f} s are there "
+            "(an unfinished download?)"
+        )
 
 
 def packet_span(packets: list[Any]) -> int:

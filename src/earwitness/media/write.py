@@ -205,15 +205,14 @@ def mux(
     sound: list[Any],
 ) -> None:
     """Interleave picture packets, stamped (pts, dts, duration) in ticks of ``base``, with sound packets."""
-    waiting = iter(sound)
-    upcoming = next(waiting, None)
+    # Plain floats: they only order packets, and fractions would cost as much as the muxing.
+    tick, due, sent = float(base), [p.dts * float(p.time_base) for p in sound], 0
     for packet, (pts, dts, duration) in zip(pictures, stamps, strict=True):
-        while upcoming is not None and upcoming.dts * upcoming.time_base <= dts * base:
-            target.mux(upcoming)
-            upcoming = next(waiting, None)
+        while sent < len(sound) and due[sent] <= dts * tick:
+            target.mux(sound[sent])
+            sent += 1
         packet.stream = track
         packet.time_base, packet.pts, packet.dts, packet.duration = base, pts, dts, duration
         target.mux(packet)
-    while upcoming is not None:
-        target.mux(upcoming)
-        upcoming = next(waiting, None)
+    for packet in sound[sent:]:
+        target.mux(packet)
