@@ -7,7 +7,7 @@ wrong by condition, :func:`checks` the ear and eye check.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,13 +145,13 @@ def _by_condition(judged: Iterable[Judged]) -> dict[tuple[str, str], list[Judged
     return groups
 
 
-def _spread(values: Sequence[float | int | None], form: Callable[[float], str]) -> str:
-    """The usual value, and the range where there is one."""
+def _spread(values: Sequence[float | int | None], form: str, unit: str = "") -> Shown:
+    """The usual value, and under it the range where there is one."""
     known = [float(v) for v in values if v is not None]
     if not known:
-        return "none"
-    low, middle, high = (form(v) for v in (min(known), statistics.median(known), max(known)))
-    return middle if low == high else f"{middle} ({low} – {high})"
+        return Shown("none")
+    low, middle, high = (format(v, form) for v in (min(known), statistics.median(known), max(known)))
+    return Shown(middle + unit, count="" if low == high else f"{low} – {high}")
 
 
 def fed(judged: Sequence[Judged]) -> Grid | None:
@@ -163,28 +163,28 @@ def fed(judged: Sequence[Judged]) -> Grid | None:
             continue
         clips = len({j.item.clip for j in group})
 
-        def column(name: str, form: Callable[[float], str], of: list[Fed] = receipts) -> Shown:
-            return Shown(_spread([getattr(f, name) for f in of], form))
+        def usual(name: str, form: str, unit: str = "", of: list[Fed] = receipts) -> Shown:
+            return _spread([getattr(f, name) for f in of], form, unit)
 
-        size = sorted({f"{f.width} × {f.height}" for f in receipts if f.width is not None})
+        sizes = sorted({f"{f.width} × {f.height}" for f in receipts if f.width is not None})
+        size = ", ".join(sizes[:2]) + (" …" if len(sizes) > 2 else "")
+        pictures, sounds = (len({getattr(f, n) for f in receipts} - {None}) for n in ("video_hash", "audio_hash"))
         cells = (
             Shown(f"{len(receipts):,}"),
             Shown(f"{clips:,}"),
-            column("frames", lambda v: f"{v:.0f}"),
-            Shown(", ".join(size[:3]) + (" …" if len(size) > 3 else "") or "none"),
-            column("audio_seconds", lambda v: f"{v:.2f} s"),
-            column("audio_rms", lambda v: f"{v:.3f}"),
-            column("video_tokens", lambda v: f"{v:.0f}"),
-            column("audio_tokens", lambda v: f"{v:.0f}"),
-            Shown(f"{len({f.video_hash for f in receipts} - {None}):,}"),
-            Shown(f"{len({f.audio_hash for f in receipts} - {None}):,}"),
+            usual("frames", ".0f"),
+            Shown(size or "none"),
+            usual("audio_seconds", ".2f", " s"),
+            usual("audio_rms", ".3f"),
+            Shown(f"{usual('video_tokens', '.0f').text} · {usual('audio_tokens', '.0f').text}"),
+            Shown(f"{pictures:,} · {sounds:,}"),
         )
         lines.append(Line(f"{protocol_name(protocol).split(':')[0]}: {condition_name(condition)}", cells))
     if not lines:
         return None
     columns = (
-        "answers", "clips", "frames", "size", "sound", "loudness (RMS)", "picture tokens", "sound tokens",
-        "different pictures", "different sounds",
+        "answers", "clips", "frames", "size", "sound", "loudness (RMS)", "tokens: picture · sound",
+        "different pictures · sounds",
     )  # fmt: skip
     return Grid("fed", "What the model was fed", "", columns, tuple(lines))
 

@@ -155,7 +155,7 @@ def _sides(points: list[Point], series: str, order: list[str], colours: dict[str
             x=alt.X("chance:Q"), tooltip=[alt.Tooltip("chance:Q", format=".0%", title="Chance")]
         )
         layers.insert(0, chance)
-    step = 26 if single else 17
+    step = (34 if any("|" in row for row in rows) else 26) if single else 17
     return alt.layer(*layers).properties(
         width=WIDTH, height=alt.Step(step, **{"for": "position" if single else "offset"}), padding=_PADDING
     )
@@ -175,7 +175,7 @@ def _spec(chart: Any) -> dict[str, Any]:
         )
         .configure_axisX(labelColor=FAINT, labelFontSize=11)
         .configure_legend(labelColor=INK, labelFontSize=12, labelFont=FONT, symbolSize=80, padding=0, offset=12)
-        .to_dict()
+        .to_dict(validate=False)
     )  # fmt: skip
     return spec
 
@@ -279,7 +279,7 @@ def _offsets(judged: Sequence[Judged]) -> Chart | None:
     for j in judged:
         item = j.item
         if item.question == "shift" and item.style in PLAIN_STYLES and natural(item, "shift"):
-            # Shifts drawn from a band are one point, at their mean (BAND stands for it); so is each step of a ladder.
+            # Shifts drawn from a band are one point, at their mean (BAND stands for it); a ladder's steps are too.
             size = BAND if abs(item.offset) > BAND else round(abs(item.offset), 1)
             bins.setdefault(size if item.offset >= 0 else -size, []).append(j)
     order = ["says “in sync”", "is right"]
@@ -331,7 +331,7 @@ def _offsets(judged: Sequence[Judged]) -> Chart | None:
 
 
 def _confuse(judged: Sequence[Judged]) -> Chart | None:
-    order = ["hears what sounds: yes is right", "notices what is gone: no is right"]
+    order = ["hears what sounds", "notices what is gone"]
     groups: dict[str, tuple[list[Judged], list[Judged]]] = {}
     for j in judged:
         if j.item.question == "muted" and j.item.target is not None:

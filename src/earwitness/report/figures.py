@@ -171,8 +171,8 @@ def figures(judged: Sequence[Judged]) -> list[Figure]:
     silent = some("audio", ("mute",))
     add(
         "leak", "Names the sound of the thing it sees, in silence",
-        "The sound is muted, and the answer to “what do you hear?” is the visible thing.",
-        silent, lambda j: named(j) == "picture", 0.0, "seen", _chance(silent),
+        "The sound is muted, and the answer to “what do you hear?” is the visible thing. A blind guess may hit it.",
+        silent, lambda j: named(j) == "picture", _chance(silent) or 0.0, "seen", _chance(silent),
     )  # fmt: skip
     add(
         "mute", "Describes sounds in silence",

@@ -9,6 +9,7 @@
     const still = plot.innerHTML;
     const spec = JSON.parse(source.textContent);
     spec.width = "container";
+    if (plot.clientWidth < 540) spec.config.legend.columns = 1; // else a phone cuts them off
     const live = document.createElement("div");
     live.className = "live";
     plot.replaceChildren(live);

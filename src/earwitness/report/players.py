@@ -21,11 +21,12 @@ from earwitness.media import load_native
 from earwitness.questions import plain
 from earwitness.records import Clip, Event, Judged, Wave
 from earwitness.report.telling import Pair, media_name
-from earwitness.report.words import done_to_clip, protocol_name, style_name
+from earwitness.report.words import LABELS, done_to_clip, protocol_name, style_name
 
 COLUMNS = 360  # waveform resolution: about two per CSS pixel on a phone
 HEIGHT = 100.0  # of the waveform's viewBox
 MOST_OPTIONS = 5
+MOST_MARKS = 24  # more would hide the wave
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
                 seen=_listed(item.seen),
                 heard=_listed(item.heard),
                 said=(j.answer.text or "").strip(),
-                read_as=_read_as(j),
-                right=_right(j),
+                read_as=_words(j.score.label),
+                right=None if item.target is None else _words(item.target),
                 correct=j.score.correct,
                 bars=tuple(_bars(j)),
             )
@@ -124,15 +125,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(plain(n) for n in names) or "nothing"
 
 
-def _read_as(j: Judged) -> str:
-    label = j.score.label
-    words = {"UNPARSED": "nothing that was asked for", "REFUSED": "a refusal", "ERROR": "a failure"}
-    return words.get(label, label.replace("_", " ").lower() if label.isupper() else plain(label))
-
-
-def _right(j: Judged) -> str | None:
-    target = j.item.target
-    return None if target is None else target.replace("_", " ").lower() if target.isupper() else plain(target)
+def _words(label: str) -> str:
+    return LABELS.get(label, plain(label))
 
 
 def _load(path: Path) -> tuple[Wave | None, float]:
@@ -164,7 +158,7 @@ def _marks(j: Judged, events: Sequence[Event], seconds: float) -> list[Mark]:
     iv, out = j.item.intervention, []
     if seconds <= 0:
         return []
-    for event in events[:6]:
+    for event in events[:MOST_MARKS]:
         if event.seen is not None and iv.kind not in ("black", "no_frames"):
             out.append(Mark(event.seen / seconds, "seen", f"{plain(event.what)} seen at {event.seen:.2f} s"))
         if event.heard is not None and iv.kind in ("original", "sham", "shift", "black", "freeze", "no_frames"):

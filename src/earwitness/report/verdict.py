@@ -108,7 +108,7 @@ def _by_conflict(name: str, f: Follow, by_key: dict[str, Figure]) -> tuple[Kind,
             "not be read."
         )
     if picture.clusters < ENOUGH:
-        return "too little", f"{_too_few(picture)} to say whether {name} listens: {numbers}."
+        return "too little", f"{_too_few(picture, f.clips)} to say whether {name} listens: {numbers}."
     natural = by_key.get("natural")
     if natural is not None and natural.chance is not None and natural.estimate.low <= natural.chance:
         return "no verdict", (
@@ -145,7 +145,7 @@ def _by_silence(name: str, figure: Figure) -> tuple[Kind, str]:
     if figure.missing >= TOO_MANY_MISSING * (figure.missing + e.n):
         return "no verdict", _failed(name, figure.missing / (figure.missing + e.n))
     if e.clusters < ENOUGH:
-        return "too little", f"{_too_few(e)} to say whether {name} listens: {numbers}."
+        return "too little", f"{_too_few(e, figure.clips)} to say whether {name} listens: {numbers}."
     if e.low > 0.5:
         return "does not listen", f"{name} does not listen: {numbers}."
     if e.high < 0.5:
@@ -153,8 +153,10 @@ def _by_silence(name: str, figure: Figure) -> tuple[Kind, str]:
     return "mixed", f"{name} notices silence only some of the time: {numbers}."
 
 
-def _too_few(e: Estimate) -> str:
-    return f"{e.clusters} independent clip{' is' if e.clusters == 1 else 's are'} too few"
+def _too_few(e: Estimate, clips: int) -> str:
+    if e.clusters < clips:
+        return f"{clips} clips, which lend each other their sound and so count as {e.clusters}, are too few"
+    return f"{clips} clip{' is' if clips == 1 else 's are'} too few"
 
 
 def _notes(judged: Sequence[Judged], f: Follow | None) -> list[str]:

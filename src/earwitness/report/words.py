@@ -1,7 +1,7 @@
 """Plain words for what the protocols call by short names; a name that is not known is shown as it is.
 
 Functions: :func:`condition_name`, :func:`style_name`, :func:`protocol_name`, :func:`done_to_clip` (what an
-intervention did, as a caption), and ``GLOSSARY``, ``AXES``, ``PROTOCOLS``.
+intervention did, as a caption), and ``GLOSSARY``, ``AXES``, ``LABELS``, ``PROTOCOLS``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ AXES = {
     "swapfalsematch": ("Swap False-Match", "takes another clip's sound for a match"),
     "falsesilence": ("False Silence", "claims silence where there is sound"),
     "swapfalsemismatch": ("Swap False-Mismatch", "claims a mismatch where there is none"),
-    "audiododge": ("Audio Dodge", "asked about the sound, speaks of the picture only"),
+    "audiododge": ("Audio Dodge", "speaks of the picture only"),
     "offsetblindness": ("Offset Blindness", "calls a shifted sound in sync"),
     "directionconfusion": ("Direction Confusion", "notices a shift but says the wrong direction"),
     "falsesyncalarm": ("False Sync Alarm", "claims a shift where there is none"),
@@ -86,6 +86,15 @@ GLOSSARY = (
         "What the model really got, measured behind its own preprocessing: frames, seconds, loudness, tokens.",
     ),
 )
+
+# What a label of scoring says, as the end of "read as ...".
+LABELS = {
+    "SILENT": "silence", "SOUND_DESCRIBED": "a sound", "VISUAL_ONLY": "a word on the picture only",
+    "MATCH": "“it matches”", "MISMATCH": "“it does not match”", "SYNC": "“in sync”", "DELAY": "“the sound is late”",
+    "EARLY": "“the sound is early”", "DESYNC_NO_DIRECTION": "“out of sync”, no direction",
+    "HEARD": "the sound is named", "NOT_HEARD": "the sound is not named",
+    "UNPARSED": "nothing that was asked for", "REFUSED": "a refusal", "ERROR": "a failure",
+}  # fmt: skip
 
 _CONDITIONS = {
     "original": "original", "aligned": "original", "found": "original (picture unlabelled)", "full": "original",
