@@ -278,8 +278,7 @@ def _plan(items: list[Item], clips: ClipSet, model: Model) -> Plan:
         except (ValueError, OSError):
             continue
         counts = [tokens(item, one) for item in by_clip[clip]]
-        prompts = [len(item.prompt) // 4 for item in by_clip[clip]]
-        prefix = max(0, min(c - p for c, p in zip(counts, prompts, strict=True)))
+        prefix = tokens(msgspec.structs.replace(by_clip[clip][0], prompt=""), one)  # read once a distinct media
         distinct = len({item.intervention.key for item in by_clip[clip]})
         plain += sum(counts)
         shared += sum(counts) - prefix * (len(counts) - distinct)
@@ -287,25 +286,29 @@ def _plan(items: list[Item], clips: ClipSet, model: Model) -> Plan:
     if not asked:
         return plan
     scale = len(items) / asked
-    minutes = _minutes(model, bank, by_clip[sample[0]]) * plan.media / 60
+    per_token = _seconds_per_token(model, bank, [by_clip[clip] for clip in sample[:2]])
+    minutes = None if per_token is None else shared * scale * per_token / 60
     return msgspec.structs.replace(
         plan, tokens=round(shared * scale), plain_tokens=round(plain * scale), minutes=minutes
     )
 
 
-def _minutes(model: Model, bank: audit.Bank, items: list[Item]) -> float:
-    """Seconds per distinct media, timed on one clip (asked twice; the first warms up)."""
-    first = [i for i in items if i.intervention.key == items[0].intervention.key][:8]
-    seconds = 0.0
-    for _ in range(2):
+def _seconds_per_token(model: Model, bank: audit.Bank, groups: list[list[Item]]) -> float | None:
+    """Seconds a prompt token takes, encoders and answers included: timed on the last group; the others warm up."""
+    seconds = tokens = 0.0
+    for items in groups:
+        kinds = list(dict.fromkeys(item.intervention.key for item in items))[:3]
+        some = [item for item in items if item.intervention.key in kinds][:24]
         start = time.perf_counter()
         try:
-            one = bank.condition(first[0].clip, first[0].intervention)
-            model.answer(first, [Media(one.frames, one.times, one.wave, one.rate, one.duration)] * len(first))
+            media = [bank.condition(item.clip, item.intervention) for item in some]
+            model.answer(some, media)
         except Exception:
-            return float("nan")
-        seconds = time.perf_counter() - start
-    return seconds
+            return None
+        seconds, count = time.perf_counter() - start, model.tokens  # type: ignore[attr-defined]
+        prefix = count(msgspec.structs.replace(some[0], prompt=""), media[0])
+        tokens = sum(count(i, m) - prefix for i, m in zip(some, media, strict=True)) + prefix * len(kinds)
+    return seconds / tokens if tokens else None
 
 
 def _resumed(old: runs.Info, job: Job, folder: Path) -> runs.Info:
