@@ -235,3 +235,13 @@ def test_conditions_can_be_chosen() -> None:
     }
     few = thud.items(CLIPS, Settings(clip_limit=4))
     assert len({i.clip for i in few}) == 4
+
+
+@pytest.mark.parametrize(("says", "value"), [(watcher, 1.0), (listener, 0.0)])
+def test_avg_gap_has_a_width_where_all_answers_agree(says: Callable[[Item], str], value: float) -> None:
+    """A resampled interval would print [1.000, 1.000] here; a few clips do not prove a rate of exactly 1."""
+    gap = avg_gap(judge(NEUTRAL, says))
+    assert gap is not None
+    assert gap.value == value
+    assert gap.high - gap.low > 0.1
+    assert -1 <= gap.low <= value <= gap.high <= 1

@@ -87,7 +87,8 @@ def avg_gap(judged: Sequence[Judged]) -> Estimate | None:
     """``1/3 sum_d (Acc_orig,d - Acc_interv,d)`` over synchrony, existence, consistency; None unless all are there.
 
     Appendix G. Interval: linearised, ``e_i = m + N / (3 n_d) (v_i - m_d)`` with v_i the paired difference of
-    answer i     in dimension d, clustered by source (t, G - 1).
+    answer i in dimension d, clustered by source (t, G - 1); where all answers of each dimension agree, so that
+    this has no width, the mean of the three dimensions' own bounds.
     """
     parts = [_gaps(judged, name) for name in DIMENSIONS]
     if any(not values for values, _, _ in parts):
@@ -102,7 +103,11 @@ def avg_gap(judged: Sequence[Judged]) -> Estimate | None:
     found = stats.mean(spread, clusters)
     if found is None:  # one source: a value, and nothing about its spread
         return Estimate(gap, -1.0, 1.0, whole, len(set(clusters)), "one clip: no interval")
-    return found
+    if found.low < found.high:
+        return found
+    own = [stats.mean(v, stats.merge_clusters(s, k), span=(-1.0, 1.0)) for v, s, k in parts]
+    low, high = (float(np.mean([getattr(e, end) for e in own if e is not None])) for end in ("low", "high"))
+    return Estimate(gap, low, high, whole, found.clusters, "mean of the three dimensions' bounds")
 
 
 def three_class(original: float, shifted: float) -> float:
