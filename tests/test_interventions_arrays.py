@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earwitness.interventions import apply, background_wave, backgrounds, matched, noise_wave, tone_wave
-from earwitness.interventions.waves import fitted, level
+from earwitness.interventions.waves import fitted, level, limited
 from earwitness.records import Event, Intervention, Media, Wave
 
 RATE = 16_000
@@ -214,9 +214,10 @@ def test_swap_is_within_three_lu_when_both_are_audible(
     after = apply(own, Intervention(kind="swap", donor="d"), donor=donor)
     wave = sound(after)
     assert wave.shape == sound(own).shape
-    peak_bound = np.abs(wave).max() > 0.99  # attenuated rather than clipped
-    assume(not peak_bound)
-    assert abs(level(wave, RATE) - level(sound(own), RATE)) < 3
+    got = matched(sound(donor), sound(own), RATE)
+    assert got.residual_lu == pytest.approx(level(wave, RATE) - level(sound(own), RATE), abs=0.05)
+    assert abs(got.residual_lu) < 3
+    assert got.limited_db <= 0
     k = min(wave.shape[1], round(min(donor_s, own_s) * RATE)) - 100
     if k > 800:
         a, b = wave[0, :k].astype(float), sound(donor)[0, :k].astype(float)
@@ -254,6 +255,32 @@ def test_odd_donors_give_no_nan_no_clipping_and_an_honest_residual(case: str) ->
         assert got.residual_lu is None
     after = apply(media(own), Intervention(kind="swap", donor="d"), donor=media(donor, frames=0, seconds=1))
     np.testing.assert_array_equal(sound(after), got.wave)
+
+
+def test_claps_can_be_as_loud_as_a_loud_clip_without_clipping() -> None:
+    own = noise_wave(4.0, RATE, 1, 0.12)
+    t = np.arange(4 * RATE) % (RATE // 2) / RATE
+    claps = np.asarray(noise_wave(4.0, RATE, 2, 0.2) * np.exp(-40 * t), np.float32)
+    got = matched(claps, own, RATE)
+    assert got.residual_lu is not None
+    assert abs(got.residual_lu) < 3
+    assert -12.01 < got.limited_db < -1  # peaks were turned down, and it is said
+    assert np.abs(got.wave).max() <= 1
+    assert (np.abs(got.wave) > 0.999).mean() < 0.001  # not clipped: almost nothing sits at the rail
+    a, b = got.wave[0].astype(float), claps[0].astype(float)
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.9
+
+
+@given(st.floats(0.05, 8.0), st.integers(0, 50), st.integers(1, 2))
+@settings(max_examples=25, deadline=None)
+def test_the_limiter_never_passes_one_and_leaves_quiet_sound_alone(scale: float, seed: int, channels: int) -> None:
+    wave = np.concatenate([noise_wave(0.3, RATE, seed + i, 0.2) for i in range(channels)]) * np.float32(scale)
+    out, lowest = limited(wave, RATE)
+    assert np.abs(out).max() <= 1
+    assert 0 < lowest <= 1
+    if np.abs(wave).max() <= 1:
+        np.testing.assert_array_equal(out, wave)
+        assert lowest == 1
 
 
 def test_swap_slips() -> None:

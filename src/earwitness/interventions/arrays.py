@@ -55,7 +55,7 @@ def apply(
         case "original" | "sham":
             return media
         case "black":
-            return media.with_frames(np.zeros_like(_frames(media, "black")))
+            return media.with_frames(np.zeros(_frames(media, "black").shape, np.uint8))
         case "freeze":
             frames = _frames(media, "freeze")
             return media.with_frames(np.repeat(frames[:1], len(frames), axis=0))

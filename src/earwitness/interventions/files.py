@@ -33,9 +33,9 @@ import msgspec
 import numpy as np
 import soxr
 
+from earwitness.interventions.lag import measured_lag
 from earwitness.interventions.waves import Changed, changed, fitted, with_channels
 from earwitness.media import MediaError, demux, load, load_native, write_black, write_freeze, write_sound
-from earwitness.media.signal import find_lag
 from earwitness.records import Event, Intervention, Media, View, Wave, digest
 
 HEAR_RATE = 16_000  # Hz; the rate of the audio encoders of the omni models audited here
@@ -72,6 +72,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     error: float | None = None  # |decoded - intended| max, in [-1, 1] units
     gain_db: float | None = None  # swap, background: gain given to the other sound
     residual_lu: float | None = None  # swap, background: loudness left over at 16 kHz mono; None = one is silent
+    limited_db: float | None = None  # swap, background: the most that its peaks were turned down
     remix_db: float | None = None  # drop_stem: how far the stems' sum is from the source's sound
 
 
@@ -262,6 +263,7 @@ def _measured(
         error=error,
         gain_db=change.gain_db,
         residual_lu=change.residual_lu,
+        limited_db=change.limited_db,
         remix_db=change.remix_db,
     )
 
@@ -269,10 +271,8 @@ def _measured(
 def _lag(reference: Wave, wave: Wave, rate: int) -> tuple[float | None, float | None, Verdict]:
     if not wave.any():
         return None, None, "silent"
-    found = find_lag(reference, wave, rate)
-    if found.verdict == "indeterminate":
-        return None, found.peak, "indeterminate"
-    return found.seconds, found.peak, "found"
+    lag, peak = measured_lag(reference, wave, rate)
+    return lag, peak, "indeterminate" if lag is None else "found"
 
 
 def _sample_error(got: Wave, intended: Wave) -> float:

@@ -198,11 +198,11 @@ def background_wave(name: str, seconds: float, rate: int, seed: int = 0) -> Wave
 def tone_wave(seconds: float, rate: int, hertz: float = 440.0, amplitude: float = 0.2) -> Wave:
     """A sine, [1, round(seconds * rate)]: x_n = amplitude * sin(2 pi hertz n / rate)."""
     n = _samples("tone_wave", seconds, rate)
-    return (amplitude * np.sin(2 * np.pi * hertz / rate * np.arange(n)))[None].astype(np.float32)
+    return np.asarray(amplitude * np.sin(2 * np.pi * hertz / rate * np.arange(n)), dtype=np.float32)[None]
 
 
 def noise_wave(seconds: float, rate: int, seed: int = 0, rms: float = 0.1) -> Wave:
     """White Gaussian noise of the given RMS, [1, round(seconds * rate)], from a seed."""
     n = _samples("noise_wave", seconds, rate)
     made = np.random.default_rng([seed, 0x501]).standard_normal((1, n)) * rms
-    return np.asarray(np.clip(made, -1.0, 1.0), np.float32)
+    return np.asarray(np.clip(made, -1.0, 1.0), dtype=np.float32)

@@ -5,8 +5,9 @@ shape as the clip's own (the clip's length is never changed) and never writes in
 compared on what a model hears: the channels' mean, and for files at 16 kHz, because a stereo file and its
 16 kHz mono version can differ by more than 7 LU.
 
-Functions: ``shifted``, ``fitted`` (length by trim or loop), ``with_channels``, ``matched`` (length, channels
-and loudness of another sound), ``without_stem``, and ``changed``, which does what an Intervention says.
+Functions: ``shifted``, ``fitted`` (length by trim or loop), ``with_channels``, ``limited`` (peaks), ``matched``
+(length, channels and loudness of another sound), ``without_stem``, and ``changed``, which does what an
+Intervention says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import soxr
+from scipy import ndimage
 
 from earwitness.interventions.sounds import background_wave, noise_wave, tone_wave
 from earwitness.media.signal import loudness_lufs
@@ -24,15 +26,22 @@ from earwitness.records import Event, Intervention, Wave
 EDGE = 0.3  # s; an event nearer to an edge than this cannot be checked by listening
 _SEAM = 0.005  # s of fade on both sides where a looped donor meets itself, so that the seam is no onset
 _BLOCK = 0.4  # s; the gating block of ITU-R BS.1770: shorter sounds have no loudness of their own
+_PRESS_DB = 12.0  # dB; the most that peaks are turned down to let a sound be as loud as the clip's own
+_CLOSE_LU = 0.5  # LU; nearer than anyone hears, and well within the 3 LU that are asked for
+_LOOK = 0.01  # s over which the limiter's gain moves
 _FOREIGN_DB = -3.0  # a remix further than this from the clip's own sound is not a remix of this clip
 
 
 class Matched(NamedTuple):
-    """Another sound made to fit a clip. ``residual_lu`` = its loudness minus the clip's; None = one is silent."""
+    """Another sound made to fit a clip. ``residual_lu`` = its loudness minus the clip's; None = one is silent.
+
+    ``gain_db`` was given to all of it; ``limited_db`` (<= 0) is the most that any moment was then turned down.
+    """
 
     wave: Wave
     gain_db: float
     residual_lu: float | None
+    limited_db: float = 0.0
 
 
 class Changed(NamedTuple):
@@ -41,6 +50,7 @@ class Changed(NamedTuple):
     wave: Wave | None
     gain_db: float | None = None  # swap, background: gain given to the other sound
     residual_lu: float | None = None  # swap, background: loudness error left
+    limited_db: float | None = None  # swap, background: the most that its peaks were turned down
     remix_db: float | None = None  # drop_stem: energy of (sum of all stems - sound) over that of the sound
 
 
@@ -128,24 +138,58 @@ def _heard(wave: Wave, rate: int, hear_rate: int | None) -> tuple[Wave, int]:
 def matched(other: Wave, own: Wave, rate: int, hear_rate: int | None = None) -> Matched:
     """Another sound with the length, channels and loudness of a clip's own.
 
-    gain = 10 ** ((L_own - L_other) / 20), L in LUFS (ITU-R BS.1770) on what the model hears, but never so much
-    that a sample passes 1: a loud clip with an impulsive donor ends up quieter, not clipped, and the residual
-    says by how much. Where one of the two is silent there is no level to match: the gain is 0 dB (or what
-    keeps the peak at 1) and the residual None.
+    gain = 10 ** ((L_own - L_other) / 20), L in LUFS (ITU-R BS.1770) on what the model hears. Where peaks would
+    pass 1 they are turned down smoothly (``limited``), by 12 dB at most and only where that helps, never clipped;
+    a donor of single clicks, or any donor beside a very loud clip, stays quieter, and the residual says by how
+    much. Where one of the two is silent there is no level to match: the gain is 0 dB (or what keeps the peak at
+    1) and the residual None.
     """
     wave = fitted(with_channels(other, own.shape[0]), own.shape[-1], rate)
     have = level(*_heard(wave, rate, hear_rate))
     want = level(*_heard(own, rate, hear_rate))
     comparable = bool(np.isfinite(have) and np.isfinite(want))
-    gain = 10.0 ** ((want - have) / 20) if comparable else 1.0
     peak = float(np.abs(wave).max(initial=0.0))
-    if peak * gain > 1.0:
-        gain = 1.0 / peak
-    wave = np.clip(wave * np.float32(gain), -1.0, 1.0)  # clips rounding only
-    residual = level(*_heard(wave, rate, hear_rate)) - want if comparable else None
-    return Matched(
-        wave, float(20 * np.log10(gain)), residual if residual is None or np.isfinite(residual) else None
-    )
+    gain = 10.0 ** ((want - have) / 20) if comparable else 1.0
+    if peak * gain <= 1.0:
+        # Loudness follows the gain dB for dB, so measuring it again would tell nothing new (a test holds this).
+        return Matched(wave * np.float32(gain), _db(gain), have + _db(gain) - want if comparable else None)
+    if not comparable:
+        return Matched(wave * np.float32(1.0 / peak), _db(1.0 / peak), None)
+    return _pressed(wave, peak, gain, want, rate, hear_rate)
+
+
+def _db(gain: float) -> float:
+    return float(20 * np.log10(gain))
+
+
+def _pressed(wave: Wave, peak: float, gain: float, want: float, rate: int, hear_rate: int | None) -> Matched:
+    """The wave as loud as wanted with its peaks held under 1, as far as 12 dB of limiting goes."""
+    most = 10.0 ** (_PRESS_DB / 20) / peak
+    for _ in range(4):  # limiting costs loudness, so the gain is raised by what is missing; it settles in 2 or 3
+        gain = min(gain, most)
+        out, lowest = limited(wave * np.float32(gain), rate)
+        residual = level(*_heard(out, rate, hear_rate)) - want
+        if abs(residual) < _CLOSE_LU or gain == most:
+            break
+        gain *= 10.0 ** (-residual / 20)
+    plain = wave * np.float32(1.0 / peak)
+    quieter = level(*_heard(plain, rate, hear_rate)) - want
+    if abs(residual) > abs(quieter) - _CLOSE_LU:  # a sound that is even already gains nothing from being pressed
+        return Matched(plain, _db(1.0 / peak), quieter)
+    return Matched(out, _db(gain), residual, _db(lowest))
+
+
+def limited(wave: Wave, rate: int) -> tuple[Wave, float]:
+    """The wave with peaks above 1 turned down, all channels alike, and the lowest gain used.
+
+    The gain at t is the 10 ms mean of g, g the least of 1 / |x| over the 10 ms around: every value that goes into
+    the mean is low enough for x(t), so nothing passes 1, and it moves too smoothly to be heard as clipping.
+    """
+    need = np.minimum(1.0, 1.0 / np.maximum(np.abs(wave).max(axis=0), 1e-9)).astype(np.float64)
+    size = 2 * (int(_LOOK * rate) // 2) + 1
+    held = ndimage.minimum_filter1d(need, size, mode="nearest")
+    gain = np.minimum(ndimage.uniform_filter1d(held, size, mode="nearest"), need)  # need: against rounding
+    return np.clip(wave * gain.astype(np.float32), -1.0, 1.0), float(gain.min(initial=1.0))
 
 
 def with_channels(wave: Wave, channels: int) -> Wave:
