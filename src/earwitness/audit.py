@@ -141,6 +141,65 @@ def _size(media: Media) -> int:
     return sum(0 if a is None else a.nbytes for a in (media.frames, media.wave))
 
 
+def priced(plan: Plan, items: Sequence[Item], clips: ClipSet, model: Model) -> Plan:
+    """The plan with its tokens and minutes, from a few clips; as it was where the model cannot count tokens.
+
+    A prefix of media that several questions share is read once a distinct media; ``plain_tokens`` is what a
+    harness reads that treats every item alone.
+    """
+    tokens = getattr(model, "tokens", None)
+    if "tokens" not in model.abilities or tokens is None:
+        return plan
+    # Media tokens depend on length and size only: one clip stands for the items on it, a few clips for all.
+    by_clip: dict[str, list[Item]] = {}
+    for item in items:
+        by_clip.setdefault(item.clip, []).append(item)
+    sample = list(by_clip)[:: max(1, len(by_clip) // 4)][:4]
+    bank = Bank(clips, model.view)
+    plain = shared = asked = 0
+    for clip in sample:
+        try:
+            one = bank.original(clip)
+        except (ValueError, OSError):
+            continue
+        counts = [tokens(item, one) for item in by_clip[clip]]
+        prefix = tokens(msgspec.structs.replace(by_clip[clip][0], prompt=""), one)  # read once a distinct media
+        distinct = len({item.intervention.key for item in by_clip[clip]})
+        plain += sum(counts)
+        shared += sum(counts) - prefix * (len(counts) - distinct)
+        asked += len(counts)
+    if not asked:
+        return plan
+    scale = len(items) / asked
+    per_token = _seconds_per_token(model, bank, [by_clip[clip] for clip in sample])
+    minutes = None if per_token is None else shared * scale * per_token / 60
+    return msgspec.structs.replace(
+        plan, tokens=round(shared * scale), plain_tokens=round(plain * scale), minutes=minutes
+    )
+
+
+def _seconds_per_token(model: Model, bank: Bank, groups: list[list[Item]]) -> float | None:
+    """Seconds a prompt token takes, encoders and answers included: the quickest of a few items of each group.
+
+    The first group warms up where there are more; the quickest, because hiccups of a busy machine only add.
+    """
+    rates: list[float] = []
+    for items in groups:
+        kinds = list(dict.fromkeys(item.intervention.key for item in items))[:2]
+        some = [item for item in items if item.intervention.key in kinds][:8]
+        start = time.perf_counter()
+        try:
+            media = [bank.condition(item.clip, item.intervention) for item in some]
+            model.answer(some, media)
+        except Exception:
+            return None
+        seconds, count = time.perf_counter() - start, model.tokens  # type: ignore[attr-defined]
+        prefix = count(msgspec.structs.replace(some[0], prompt=""), media[0])
+        tokens = sum(count(i, m) - prefix for i, m in zip(some, media, strict=True)) + prefix * len(kinds)
+        rates.append(seconds / max(tokens, 1))
+    return min(rates[1:] or rates)
+
+
 def check_model(model: Model, media: Media) -> list[dict[str, object]]:
     """Ear and eye check on one clip that has sound and picture; returns what was seen, condition by condition.
 

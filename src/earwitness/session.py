@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,7 +107,9 @@ def prepare(
         view=msgspec.to_builtins(loaded.view), decoding=getattr(loaded, "decoding", "greedy"),
         versions=_versions(), git=_git(),
     )  # fmt: skip
-    return Job(loaded, source, items, _plan(items, source, loaded), info, options, skipped)
+    return Job(
+        loaded, source, items, audit.priced(audit.plan(items), items, source, loaded), info, options, skipped
+    )
 
 
 def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Result:
@@ -258,57 +259,6 @@ def doctor(model: str) -> list[dict[str, object]]:
     loaded = load_model(model)
     scene = foley.scene(11)
     return audit.check_model(loaded, foley.media(scene, loaded.view))
-
-
-def _plan(items: list[Item], clips: ClipSet, model: Model) -> Plan:
-    plan = audit.plan(items)
-    tokens = getattr(model, "tokens", None)
-    if "tokens" not in model.abilities or tokens is None:
-        return plan
-    # Media tokens depend on length and size only: one clip stands for the items on it, a few clips for all.
-    by_clip: dict[str, list[Item]] = {}
-    for item in items:
-        by_clip.setdefault(item.clip, []).append(item)
-    sample = list(by_clip)[:: max(1, len(by_clip) // 4)][:4]
-    bank = audit.Bank(clips, model.view)
-    plain = shared = asked = 0
-    for clip in sample:
-        try:
-            one = bank.original(clip)
-        except (ValueError, OSError):
-            continue
-        counts = [tokens(item, one) for item in by_clip[clip]]
-        prefix = tokens(msgspec.structs.replace(by_clip[clip][0], prompt=""), one)  # read once a distinct media
-        distinct = len({item.intervention.key for item in by_clip[clip]})
-        plain += sum(counts)
-        shared += sum(counts) - prefix * (len(counts) - distinct)
-        asked += len(counts)
-    if not asked:
-        return plan
-    scale = len(items) / asked
-    per_token = _seconds_per_token(model, bank, [by_clip[clip] for clip in sample[:2]])
-    minutes = None if per_token is None else shared * scale * per_token / 60
-    return msgspec.structs.replace(
-        plan, tokens=round(shared * scale), plain_tokens=round(plain * scale), minutes=minutes
-    )
-
-
-def _seconds_per_token(model: Model, bank: audit.Bank, groups: list[list[Item]]) -> float | None:
-    """Seconds a prompt token takes, encoders and answers included: timed on the last group; the others warm up."""
-    seconds = tokens = 0.0
-    for items in groups:
-        kinds = list(dict.fromkeys(item.intervention.key for item in items))[:3]
-        some = [item for item in items if item.intervention.key in kinds][:24]
-        start = time.perf_counter()
-        try:
-            media = [bank.condition(item.clip, item.intervention) for item in some]
-            model.answer(some, media)
-        except Exception:
-            return None
-        seconds, count = time.perf_counter() - start, model.tokens  # type: ignore[attr-defined]
-        prefix = count(msgspec.structs.replace(some[0], prompt=""), media[0])
-        tokens = sum(count(i, m) - prefix for i, m in zip(some, media, strict=True)) + prefix * len(kinds)
-    return seconds / tokens if tokens else None
 
 
 def _resumed(old: runs.Info, job: Job, folder: Path) -> runs.Info:
