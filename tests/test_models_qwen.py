@@ -17,29 +17,12 @@ from earwitness.models.qwen_load import wrap  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni  # noqa: E402
 from earwitness.records import Answer, Item, Media, View  # noqa: E402
 
-VIEW = {"view": {"fps": 2.0, "size": [112, 112]}}
 CHOICES = ("bell", "drum", "dog barking", "None of the above", "dog")
 QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("What do you hear?", ()),
     ("Which class best describes the audio content of this video? Options: {bell, drum}.", CHOICES),
     ("yes or no?", ("yes", "no")),
 )
-
-
-@pytest.fixture(scope="module", params=["qwen2.5-omni", "qwen3-omni"])
-def family(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def folder(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return tiny.save(family, tmp_path_factory.mktemp(family), view=VIEW)
-
-
-@pytest.fixture(scope="module")
-def shared(folder: Path) -> QwenOmni:
-    return QwenOmni(folder)
 
 
 @pytest.fixture(scope="module")

@@ -19,28 +19,11 @@ from earwitness.models.qwen_load import load_thinker, wrap  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni  # noqa: E402
 from earwitness.records import View  # noqa: E402
 
-VIEW = {"view": {"fps": 2.0, "size": [112, 112]}}
 CHOICES = ("bell", "drum", "dog barking", "None of the above", "dog")
 
 
-@pytest.fixture(scope="module", params=["qwen2.5-omni", "qwen3-omni"])
-def family(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def folder(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return tiny.save(family, tmp_path_factory.mktemp(family), view=VIEW)
-
-
-@pytest.fixture(scope="module")
-def shared(folder: Path) -> QwenOmni:
-    return QwenOmni(folder)
-
-
 def test_full_omni_checkpoint_gives_its_thinker(family: Any, shared: QwenOmni, tmp_path: Path) -> None:
-    tiny.save(family, tmp_path, full=True, view=VIEW)
+    tiny.save(family, tmp_path, full=True, view=tiny.VIEW)
     full = load_model(f"{family}:{tmp_path}", device="cpu", dtype="float32", attn="eager")
     item, media = tiny.item(0, "What do you hear?", CHOICES), tiny.media(1)
     (got,), (want,) = full.answer([item], [media]), shared.answer([item], [media])
@@ -93,7 +76,7 @@ def test_a_thinker_in_memory_is_wrapped(family: Any) -> None:
 
 
 def test_hans_is_loaded_by_the_same_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tiny.save("qwen2.5-omni", tmp_path / "hans", view=VIEW)
+    tiny.save("qwen2.5-omni", tmp_path / "hans", view=tiny.VIEW)
     monkeypatch.setattr(load, "HANS", tmp_path / "hans")
     model = load.load_model("hans", batch=4, device="cpu")
     assert (model.name, model.view) == ("hans", View(size=(112, 112)))

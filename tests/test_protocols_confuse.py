@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from earwitness import foley, questions, scoring
+from earwitness import foley, questions
 from earwitness.interventions import backgrounds
 from earwitness.protocols import Settings, av_confuse
-from earwitness.records import Answer, Cell, Clip, Estimate, Item, Judged, Table
+from earwitness.records import Clip, Item
+from tables import cell, judge, table, value
 
 CLIPS = [*foley.clip_set(10, seed=1, sources=2).clips, *foley.clip_set(4, seed=2, sources=3).clips]
 ITEMS = av_confuse.items(CLIPS, Settings())
 ASKED = [i for i in ITEMS if i.question == "muted"]
-
-
-def judge(items: list[Item], says: Callable[[Item], str | None]) -> list[Judged]:
-    out = []
-    for item in items:
-        text = says(item)
-        answer = Answer(item=item.id, model="test", text=text, error=None if text is not None else "boom")
-        out.append(Judged(item, answer, scoring.score(item, answer)))
-    return out
-
-
-def table(tables: list[Table], name: str) -> Table:
-    return next(t for t in tables if t.id == name)
-
-
-def cell(t: Table, row: str, column: str) -> Cell:
-    return next(r for r in t.rows if r.label == row).cells[t.columns.index(column)]
-
-
-def value(t: Table, row: str, column: str) -> float:
-    got = cell(t, row, column)
-    assert isinstance(got, Estimate)
-    return got.value
 
 
 def listener(item: Item) -> str:

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness import foley, scoring, stats
+from earwitness import foley, stats
 from earwitness.protocols import Settings, load, mma
 from earwitness.protocols.making import donors, finish
 from earwitness.protocols.settings import MMA_CONDITIONS
 from earwitness.questions import clean, same
-from earwitness.records import NONE_OF_THE_ABOVE, Answer, Cell, Clip, Estimate, Item, Judged, Table
+from earwitness.records import NONE_OF_THE_ABOVE, Clip, Estimate, Item
+from tables import cell, judge, table, value
 
 QUICK = Settings(long_context_tokens=50, extra_seeds=(0,))
 CLIPS = foley.clip_set(24, seed=3).clips
-
-
-def judge(items: list[Item], says: Callable[[Item], str | None]) -> list[Judged]:
-    out = []
-    for item in items:
-        text = says(item)
-        answer = Answer(item=item.id, model="test", text=text, error=None if text is not None else "boom")
-        out.append(Judged(item, answer, scoring.score(item, answer)))
-    return out
-
-
-def table(tables: list[Table], name: str) -> Table:
-    return next(t for t in tables if t.id == name)
-
-
-def cell(t: Table, row: str, column: str) -> Cell:
-    return next(r for r in t.rows if r.label == row).cells[t.columns.index(column)]
-
-
-def value(t: Table, row: str, column: str) -> float:
-    got = cell(t, row, column)
-    assert isinstance(got, Estimate)
-    return got.value
 
 
 def listener(item: Item) -> str:

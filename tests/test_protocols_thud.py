@@ -14,20 +14,12 @@ from earwitness import foley, questions, scoring
 from earwitness.protocols import Settings, thud
 from earwitness.protocols.making import fits
 from earwitness.protocols.thud_tables import AXES, avg_gap, axis, three_class
-from earwitness.records import Answer, Cell, Clip, Estimate, Event, Item, Judged, Score, Table
+from earwitness.records import Answer, Clip, Estimate, Event, Item, Judged, Score
+from tables import cell, judge, table, value
 
 CLIPS = [*foley.clip_set(12, seed=1).clips, *foley.clip_set(12, seed=2, kind="impact").clips]
 ITEMS = thud.items(CLIPS, Settings())
 NEUTRAL = [i for i in ITEMS if i.style == "neutral"]
-
-
-def judge(items: list[Item], says: Callable[[Item], str | None]) -> list[Judged]:
-    out = []
-    for item in items:
-        text = says(item)
-        answer = Answer(item=item.id, model="test", text=text, error=None if text is not None else "boom")
-        out.append(Judged(item, answer, scoring.score(item, answer)))
-    return out
 
 
 def told(items: list[Item], labels: list[str]) -> list[Judged]:
@@ -38,20 +30,6 @@ def told(items: list[Item], labels: list[str]) -> list[Judged]:
         score = Score(item=item.id, group=item.group, condition=item.condition, label=label, correct=correct)
         out.append(Judged(item, Answer(item=item.id, model="test", text="."), score))
     return out
-
-
-def table(tables: list[Table], name: str) -> Table:
-    return next(t for t in tables if t.id == name)
-
-
-def cell(t: Table, row: str, column: str) -> Cell:
-    return next(r for r in t.rows if r.label == row).cells[t.columns.index(column)]
-
-
-def value(t: Table, row: str, column: str) -> float:
-    got = cell(t, row, column)
-    assert isinstance(got, Estimate)
-    return got.value
 
 
 def listener(item: Item) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from earwitness import run as runs
 from earwitness import session
-from earwitness.records import Cell, Estimate, Table
+from earwitness.records import Estimate, Table
+from tables import cell, value
 
 CLIPS = 24
 QUICK = {"long_context_tokens": "50", "seeds": "0"}
@@ -35,48 +36,35 @@ def _tables(kind: str, audited: dict[str, Path], factory: pytest.TempPathFactory
     return {t.id: t for t in session.score(audited[kind])}
 
 
-def _cell(table: Table, row: str, column: str) -> Cell:
-    found = [r for r in table.rows if r.label == row]
-    assert found, f"{table.id} has no row {row!r}, only {[r.label for r in table.rows]}"
-    return found[0].cells[table.columns.index(column)]
-
-
-def _value(table: Table, row: str, column: str) -> float:
-    cell = _cell(table, row, column)
-    assert isinstance(cell, Estimate), f"{table.id}/{row}/{column} is {cell!r}"
-    assert cell.low <= cell.value <= cell.high
-    return cell.value
-
-
 def test_a_listener_is_right_everywhere(audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
     t = _tables("hears", audited, tmp_path_factory)
     for row in ("aligned", "sham", "audio swapped", "misleading caption", "long context"):
-        assert _value(t["mma_accuracy"], row, "visual question") == 1
-        assert _value(t["mma_accuracy"], row, "audio question") == 1
-    assert _value(t["mma_follow"], "audio question", "follows the sound") == 1
-    assert _value(t["mma_follow"], "audio question", "follows the picture") == 0
-    assert _value(t["mma_leaks"], "audio removed, audio question, may abstain", "abstains") == 1
+        assert value(t["mma_accuracy"], row, "visual question") == 1
+        assert value(t["mma_accuracy"], row, "audio question") == 1
+    assert value(t["mma_follow"], "audio question", "follows the sound") == 1
+    assert value(t["mma_follow"], "audio question", "follows the picture") == 0
+    assert value(t["mma_leaks"], "audio removed, audio question, may abstain", "abstains") == 1
 
 
 def test_a_watcher_follows_the_picture_everywhere(
     audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     t = _tables("sees", audited, tmp_path_factory)
-    assert _value(t["mma_accuracy"], "aligned", "audio question") == 1
-    assert _value(t["mma_accuracy"], "audio swapped", "audio question") == 0
-    assert _value(t["mma_accuracy"], "audio swapped", "visual question") == 1
-    assert _value(t["mma_follow"], "audio question", "follows the picture") == 1
-    assert _value(t["mma_leaks"], "audio removed, audio question", "leak") == 1
+    assert value(t["mma_accuracy"], "aligned", "audio question") == 1
+    assert value(t["mma_accuracy"], "audio swapped", "audio question") == 0
+    assert value(t["mma_accuracy"], "audio swapped", "visual question") == 1
+    assert value(t["mma_follow"], "audio question", "follows the picture") == 1
+    assert value(t["mma_leaks"], "audio removed, audio question", "leak") == 1
 
 
 def test_always_yes_has_no_sensitivity(audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
     t = _tables("yes", audited, tmp_path_factory)
     muted = t["confuse_muted_leading"]
     row = muted.rows[0].label
-    assert _value(muted, row, "PA") == 1
-    assert _value(muted, row, "HR") == 0
-    assert _value(muted, row, "balanced accuracy") == 0.5
-    assert abs(_value(muted, row, "d'")) < 1e-9
+    assert value(muted, row, "PA") == 1
+    assert value(muted, row, "HR") == 0
+    assert value(muted, row, "balanced accuracy") == 0.5
+    assert abs(value(muted, row, "d'")) < 1e-9
 
 
 def test_always_no_scores_full_marks_only_as_published(
@@ -85,8 +73,8 @@ def test_always_no_scores_full_marks_only_as_published(
     t = _tables("no", audited, tmp_path_factory)
     muted = t["confuse_muted_leading"]
     published = next(r.label for r in muted.rows if "as published" in r.label)
-    assert _value(muted, published, "HR") == 1
-    assert _value(muted, muted.rows[0].label, "balanced accuracy") == 0.5
+    assert value(muted, published, "HR") == 1
+    assert value(muted, muted.rows[0].label, "balanced accuracy") == 0.5
 
 
 def test_always_synced_sees_no_shift(audited: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -106,10 +94,10 @@ def test_failures_are_counted_and_bounded_never_scored(
 ) -> None:
     table = _tables(kind, audited, tmp_path_factory)["mma_accuracy"]
     aligned = table.rows[0]
-    unscored = sum(int(_cell(table, aligned.label, c) or 0) for c in ("unparsed", "refused", "failed"))  # type: ignore[arg-type]
-    answers = _cell(table, aligned.label, "answers")
+    unscored = sum(int(cell(table, aligned.label, c) or 0) for c in ("unparsed", "refused", "failed"))  # type: ignore[arg-type]
+    answers = cell(table, aligned.label, "answers")
     assert isinstance(answers, int)
-    low, high = _cell(table, aligned.label, "lowest"), _cell(table, aligned.label, "highest")
+    low, high = cell(table, aligned.label, "lowest"), cell(table, aligned.label, "highest")
     assert isinstance(low, float)
     assert isinstance(high, float)
     assert unscored > 0

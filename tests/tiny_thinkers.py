@@ -44,6 +44,9 @@ PARTS_3 = {
 }
 
 
+VIEW = {"view": {"fps": 2.0, "size": [112, 112]}}  # the folder's earwitness.json: small and quick
+
+
 def chat_template(parts: dict[str, str]) -> str:
     """A template in the shape of the published ones: a default system turn, then the turns."""
     slots = "".join(
