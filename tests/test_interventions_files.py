@@ -211,7 +211,7 @@ def test_new_pictures_beside_the_same_sound(folder: Path, tmp_path: Path, kind: 
 
 def test_a_clip_without_a_sound_track(folder: Path, tmp_path: Path) -> None:
     source = folder / "silent.mp4"
-    for kind in ("mute", "shift", "swap", "drop_stem", "background", "tone", "noise"):
+    for kind in ("shift", "swap", "drop_stem", "background", "tone", "noise"):
         with pytest.raises(ValueError, match="no audio track"):
             render(source, iv(kind, seconds=0.4, background="rain"), tmp_path / "x.mp4", donor=folder / "clip.mp4")
     for kind in ("original", "no_track", "black", "freeze"):
@@ -224,6 +224,18 @@ def test_a_clip_without_a_sound_track(folder: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         f"{k}.mp4" for k in ("black", "freeze", "no_track", "original")
     ]
+
+
+def test_14_mute_puts_a_silent_track_into_a_file_without_sound_and_says_so(folder: Path, tmp_path: Path) -> None:
+    source = folder / "silent.mp4"
+    done = render(source, iv("mute"), tmp_path / "mute.mp4")
+    assert done.added_track
+    assert (done.verdict, done.peak, done.picture) == ("silent", 0.0, "identical")
+    got = media.load_native(tmp_path / "mute.mp4")
+    assert got.wave is not None
+    assert got.wave.shape[1] == round(got.duration * got.rate)
+    assert not got.wave.any()
+    assert packets(tmp_path / "mute.mp4") == packets(source)
 
 
 def test_refusals_leave_nothing_behind(folder: Path, tmp_path: Path) -> None:

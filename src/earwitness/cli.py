@@ -198,7 +198,9 @@ def render(
         fail(error)
     grid = Grid(show_header=False, box=None, pad_edge=False)
     for field in done.__struct_fields__:
-        grid.add_row(f"[dim]{field}[/]", _plain(_show(getattr(done, field))))
+        value = getattr(done, field)
+        if value is not None and value is not False:
+            grid.add_row(f"[dim]{field.replace('_', ' ')}[/]", _plain(_show(getattr(value, "key", value))))
     out.print(grid)
 
 

@@ -40,6 +40,7 @@ from earwitness.records import Event, Intervention, Media, View, Wave, digest
 
 HEAR_RATE = 16_000  # Hz; the rate of the audio encoders of the omni models audited here
 TOLERANCE = 0.001  # s; the lag measured on the written file must be within this of the wanted one
+_SILENCE_RATE = 48_000  # Hz, of a silent track that a file did not have
 _FLAC_ERROR = 1.01 / 32768  # one step of 16-bit PCM
 
 Verdict = Literal["found", "indeterminate", "silent", "no track"]
@@ -60,6 +61,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     video_hash: str  # of the picture packets' bytes
     video_error: int | None = None  # black: the brightest value of any picture (must be 0); freeze: most change
     audio_hash: str | None  # of the sound as decoded from the written file
+    added_track: bool = False  # mute of a file without sound: a silent track was put in, which it did not have
     rate: int | None
     channels: int | None
     seconds: float
@@ -115,6 +117,9 @@ def render(
                 raise MediaError(f"{source}: no video track: a sound file is no clip to render (a .wav as input?)")
             before = _packets_hash(packets)
             native = load_native(packets)
+            added = iv.kind == "mute" and native.wave is None
+            if added:
+                native = _with_silence(native)
             change, reference = _sound(native, iv, donor, stems, events)
             if iv.kind == "black":
                 write_black(packets, part, codec)
@@ -127,10 +132,20 @@ def render(
             else:
                 raise ValueError(_no_file_form(iv, source, native))
         rendered = _measured(part, iv, codec, change, reference, native, before, source, out)
+        rendered = msgspec.structs.replace(rendered, added_track=added)
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
     return rendered
+
+
+def _with_silence(native: Media) -> Media:
+    """A file without sound gets a silent track under mute: loaders of audio-visual models insist on a track.
+
+    In memory mute refuses such a clip: there the two conditions, muted and no track, must not be mixed up.
+    """
+    silence = np.zeros((1, round(native.duration * _SILENCE_RATE)), np.float32)
+    return Media(None, None, silence, _SILENCE_RATE, native.duration)
 
 
 def _no_file_form(iv: Intervention, source: Path, native: Media) -> str:
