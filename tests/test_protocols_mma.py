@@ -233,3 +233,23 @@ def test_settings_and_names_are_checked() -> None:
         Settings(ladder=(400.0,))
     with pytest.raises(ValueError, match="at least one seed"):
         Settings(seeds=())
+
+
+def test_ignoring_the_sound_is_shown_by_equivalence_not_by_a_large_p() -> None:
+    clips = foley.clip_set(60, seed=4).clips
+    items = mma.items(clips, Settings(long_context_tokens=20, seeds=(0,), mma_styles=("standard",)))
+    watched = table(mma.tables(judge(items, watcher)), "mma_ignores")
+    heard = table(mma.tables(judge(items, listener)), "mma_ignores")
+    few = {c.id for c in clips[:16]}
+    little = table(mma.tables(judge([i for i in items if i.clip in few], watcher)), "mma_ignores")
+
+    def p(t: Table) -> float:
+        found = cell(t, "audio swapped", "p")
+        assert isinstance(found, float)
+        return found
+
+    assert p(watched) < 0.05
+    assert value(watched, "audio swapped", "difference") == 0
+    assert p(heard) > 0.9
+    assert value(heard, "audio swapped", "difference") == -1
+    assert cell(little, "audio swapped", "p") is None or p(little) > 0.05

@@ -8,8 +8,9 @@ from earwitness import foley
 from earwitness.datasets.folder import read as read_folder
 from earwitness.records import ClipSet
 
-# Of sixty: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
+# Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
+DEFAULT = 96  # clips: swaps tie two together, and an equivalence needs about 27 independent ones
 
 
 def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet:
@@ -17,7 +18,7 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet
 
     Parameters
     ----------
-    spec : "foley" (procedural clips from ``seed``, 60 unless limited) or a folder / labels file.
+    spec : "foley" (procedural clips from ``seed``, 96 unless limited) or a folder / labels file.
     limit : the most clips to take; from a folder the first ones in the order of the file.
 
     Raises
@@ -28,7 +29,7 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: an audit needs at least one clip")
     if spec == "foley":
-        return _foley(60 if limit is None else limit, seed)
+        return _foley(DEFAULT if limit is None else limit, seed)
     if not Path(spec).exists():
         raise ValueError(f"--clips {spec}: no such folder or labels file (the procedural clips are called: foley)")
     clips = read_folder(Path(spec))

@@ -4,7 +4,7 @@ A hit function says of an answer True, False or None (unscored). Every share sta
 unparsed, refused, failed, and the share if all of those had gone wrong or all right. Baselines answer without
 looking at the clip; they are scored by the same functions on the same items.
 
-Functions: ``share``, ``counts``, ``right``, ``is_label``, ``paired``, ``baseline``, ``cluster_of``,
+Functions: ``share``, ``counts``, ``right``, ``is_label``, ``paired``, ``alike``, ``baseline``, ``cluster_of``,
 ``most_common``.
 """
 
@@ -57,17 +57,29 @@ def counts(judged: Sequence[Judged], hit: Hit = right) -> tuple[Cell, ...]:
     return (len(judged), labels[UNPARSED], labels[REFUSED], labels[ERROR], low, high)
 
 
+def _twins(
+    a: Iterable[Judged], b: Iterable[Judged], key: Callable[[Item], object], hit: Hit
+) -> tuple[list[bool | None], list[bool | None], list[str]]:
+    """hit(a), hit(b) and the cluster of each pair of items that have the same key on both sides."""
+    other = {key(j.item): j for j in b}
+    both = [(x, other[key(x.item)]) for x in a if key(x.item) in other]
+    links = [(*x.item.linked, *y.item.linked) for x, y in both]
+    clusters = stats.merge_clusters([x.item.source for x, _ in both], links)
+    return [hit(x) for x, _ in both], [hit(y) for _, y in both], clusters
+
+
 def paired(
     a: Iterable[Judged], b: Iterable[Judged], key: Callable[[Item], object], hit: Hit = right
 ) -> Estimate | None:
     """Mean of hit(a) - hit(b) over the items that have the same key on both sides; None where there are none."""
-    other = {key(j.item): j for j in b}
-    both = [(x, other[key(x.item)]) for x in a if key(x.item) in other]
-    if not both:
-        return None
-    links = [(*x.item.linked, *y.item.linked) for x, y in both]
-    clusters = stats.merge_clusters([x.item.source for x, _ in both], links)
-    return stats.difference([hit(x) for x, _ in both], [hit(y) for _, y in both], clusters)
+    return stats.difference(*_twins(a, b, key, hit))
+
+
+def alike(
+    a: Iterable[Judged], b: Iterable[Judged], key: Callable[[Item], object], margin: float, hit: Hit = right
+) -> Estimate | None:
+    """The same difference with its 90 % interval, and p of the test that it is within ``margin`` either way."""
+    return stats.equivalence(*_twins(a, b, key, hit), margin)
 
 
 def baseline(judged: Sequence[Judged], says: Callable[[Item], str | None]) -> list[Judged]:
