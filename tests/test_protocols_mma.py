@@ -14,7 +14,7 @@ from earwitness.protocols import Settings, load, mma
 from earwitness.protocols.making import donors, finish
 from earwitness.protocols.settings import MMA_CONDITIONS
 from earwitness.questions import clean, same
-from earwitness.records import NONE_OF_THE_ABOVE, Clip, Estimate, Item
+from earwitness.records import NONE_OF_THE_ABOVE, Clip, Estimate, Item, Table
 from tables import cell, judge, table, value
 
 QUICK = Settings(long_context_tokens=50, extra_seeds=(0,))
