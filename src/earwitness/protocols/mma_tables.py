@@ -194,8 +194,8 @@ def _ignores(judged: Sequence[Judged]) -> Table:
         caption=(
             "Asked what it hears, how often it names what is seen, before and after the sound is replaced or "
             f"muted. A small p shows that the share stays the same to within {MARGIN * 100:.0f} points (two "
-            "one-sided tests; the difference stands with its 90 % interval): the sound is ignored. A large p shows nothing. "
-            "Fewer than about 27 independent clips cannot show it."
+            "one-sided tests; the difference stands with its 90 % interval): the sound is ignored. A large p shows "
+            "nothing. Fewer than about 27 independent clips cannot show it."
         ),
         columns=("untouched", "changed", "difference", "p", *COUNTS[:4]),
         rows=tuple(rows),
