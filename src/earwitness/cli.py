@@ -66,7 +66,7 @@ def audit(
     out_folder: Annotated[Path, typer.Option("--out", "-o", help="run folder; the same command resumes it")],
     clips: Annotated[str, typer.Option(help="foley, or a folder of clips with a labels file")] = "foley",
     protocol: Annotated[str, typer.Option(help="mma, thud, av-confuse; several by comma")] = "mma,thud,av-confuse",
-    limit: Annotated[int | None, typer.Option(help="clips at most (foley: 96 unless given)")] = None,
+    limit: Annotated[int | None, typer.Option(help="clips at most (foley: 72 unless given)")] = None,
     seed: Seed = 0,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, repeatable; keys: see docs/settings.md")

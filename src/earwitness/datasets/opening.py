@@ -10,7 +10,7 @@ from earwitness.records import ClipSet
 
 # Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
-DEFAULT = 96  # clips: swaps tie two together, and an equivalence needs about 27 independent ones
+DEFAULT = 72  # clips: swaps tie two together, and an equivalence needs about 27 independent ones
 
 
 def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet:
@@ -18,7 +18,7 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet
 
     Parameters
     ----------
-    spec : "foley" (procedural clips from ``seed``, 96 unless limited) or a folder / labels file.
+    spec : "foley" (procedural clips from ``seed``, 72 unless limited) or a folder / labels file.
     limit : the most clips to take; from a folder the first ones in the order of the file.
 
     Raises
