@@ -23,6 +23,7 @@ import numpy as np
 
 from earwitness import interventions
 from earwitness import run as runs
+from earwitness.media import sixteen_bit
 from earwitness.models import Model
 from earwitness.records import Answer, Clip, ClipSet, Evidence, Intervention, Item, Media, View, Wave, digest
 
@@ -134,7 +135,7 @@ class Bank:
 
 
 def _as_written(wave: Wave) -> Wave:
-    return (np.clip(np.rint(wave * 32768), -32768, 32767) / 32768).astype(np.float32)
+    return (sixteen_bit(wave) / 32768).astype(np.float32)
 
 
 def _size(media: Media) -> int:

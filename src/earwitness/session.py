@@ -146,8 +146,7 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     score(folder)
     write_media(folder, job.clips)
     pages.build(folder)
-    failed = sum(a.error is not None for a in runs.read_answers(folder).values()) / len(job.items)
-    return Result(pages.headline(folder), failed, options.max_failed)
+    return Result(pages.headline(folder), counts["failed"] / len(job.items), options.max_failed)
 
 
 def score(folder: Path) -> list[Table]:

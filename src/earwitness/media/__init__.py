@@ -21,7 +21,7 @@ from earwitness.media.guard import load_guarded
 from earwitness.media.look import Look, describe, strip_png
 from earwitness.media.opening import Demuxed, Limits, MediaError, demux
 from earwitness.media.probe import PictureTrack, Probe, SoundTrack, probe
-from earwitness.media.write import write_sound
+from earwitness.media.write import sixteen_bit, write_sound
 
 # ``media.probe`` is the function; ``media.look`` stays the module (its function is ``media.look.look``).
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "load_guarded",
     "load_native",
     "probe",
+    "sixteen_bit",
     "strip_png",
     "write_black",
     "write_clip",

@@ -22,6 +22,7 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.media.clock import clock
 from earwitness.media.opening import Demuxed, Limits, MediaError, Source, blaming, held
@@ -174,6 +175,13 @@ def _copied_track(target: Any, video: Any) -> Any:
         return target.add_stream_from_template(video, opaque=True)
 
 
+def sixteen_bit(wave: Wave) -> NDArray[np.int16]:
+    """The wave as a lossless file holds it: round(32768 x), clipped; [channels, samples]."""
+    scaled = np.multiply(wave, np.float32(32768))  # in place from here: the arrays are as large as the file
+    np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
+    return scaled.astype(np.int16)
+
+
 def encoded_sound(target: Any, wave: Wave, rate: int, codec: str) -> list[Any]:
     """A new sound track in ``target`` and its packets.
 
@@ -184,9 +192,7 @@ def encoded_sound(target: Any, wave: Wave, rate: int, codec: str) -> list[Any]:
     context.layout, context.format = LAYOUTS[wave.shape[0]], SAMPLE_FORMATS[codec]
     context.time_base = Fraction(1, rate)
     if codec == "flac":
-        scaled = np.multiply(wave, np.float32(32768))  # in place from here: the arrays are as large as the file
-        np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
-        data = scaled.astype(np.int16)
+        data = sixteen_bit(wave)
     else:
         context.bit_rate = 128_000
         data = np.clip(wave, -1.0, 1.0).astype(np.float32)
