@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from earwitness.models import torchvision_ops  # noqa: F401 - before transformers
+from earwitness.models.hans_build import SPECIALS
 from earwitness.records import Intervention, Item, Media
 
 Family = Literal["qwen2.5-omni", "qwen3-omni"]
@@ -24,15 +25,6 @@ WORDS = (
     "Answer using a single word or phrase. visual None of the above delayed early synchronized muted"
 )
 
-PARTS_25 = {
-    "image_token": "<|IMAGE|>",
-    "audio_token": "<|AUDIO|>",
-    "video_token": "<|VIDEO|>",
-    "vision_bos_token": "<|vision_bos|>",
-    "vision_eos_token": "<|vision_eos|>",
-    "audio_bos_token": "<|audio_bos|>",
-    "audio_eos_token": "<|audio_eos|>",
-}
 PARTS_3 = {
     "image_token": "<|image_pad|>",
     "audio_token": "<|audio_pad|>",
@@ -100,7 +92,7 @@ def build(family: Family, seed: int = 0) -> tuple[Any, Any]:
     import transformers as t
 
     old = family == "qwen2.5-omni"
-    parts = PARTS_25 if old else PARTS_3
+    parts = SPECIALS if old else PARTS_3
     words = tokenizer(parts)
     patch = 14 if old else 16
     size = {"shortest_edge": 4 * (2 * patch) ** 2, "longest_edge": 64 * (2 * patch) ** 2}
