@@ -161,7 +161,7 @@ def _clip() -> Media:
 
 def test_a_working_model_passes_the_check() -> None:
     rows = audit.check_model(Ear(), _clip())
-    assert len(rows) == len(audit.CHECK_SOUNDS) + len(audit.CHECK_PICTURES)
+    assert len(rows) == len(audit.check.CHECK_SOUNDS) + len(audit.CHECK_PICTURES)
 
 
 @pytest.mark.parametrize("receipts", [True, False])

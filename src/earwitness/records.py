@@ -200,11 +200,39 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     asked: str | None = None  # the thing asked about ("is there a drum sound?")
     offset: float = 0.0  # true audio-visual offset in seconds; > 0 = sound late
     decode: int = 32  # new tokens at most
+    task: str = ""  # the question file's own name of the task, where the item comes from one
+    tags: dict[str, str] = {}  # what else the question file says of it (domain, split, ...)
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One question of a published question file, as that file has it: what ``protocols.benchmark`` makes items of.
+
+    ``text`` is the whole prompt in the benchmark's own words (options and the closing instruction included), and
+    ``answer`` the file's truth: one of ``choices``, "yes"/"no", a reference caption, or a label of Thud's tasks.
+    """
+
+    id: str  # the file's own id, or its row number: unique within the file
+    clip: str  # Clip.id
+    task: str  # the file's own name of the task
+    kind: Literal["choice", "yes_no", "caption", "mute", "swap", "shift"]
+    text: str
+    choices: tuple[str, ...] = ()
+    answer: str
+    intervention: Intervention = Intervention()  # what the file says was done to the clip, where we are to do it
+    evidence: tuple[Evidence, ...] = ()
+    asked: str | None = None  # the thing asked about
+    tags: dict[str, str] = {}
+    decode: int = 32
 
 
 class Fed(msgspec.Struct, frozen=True, kw_only=True):
-    """Receipt: what the model really got, measured after its own preprocessing. None = not fed at all."""
+    """Receipt: what the model really got, measured after its own preprocessing. None = not fed at all.
 
+    ``measured`` says where: "model", behind the model's own preprocessing; "sent", on the way out to a server: then
+    hashes and shapes prove only what was sent, and token counts are the server's own.
+    """
+
+    measured: Literal["model", "sent"] = "model"
     frames: int | None = None
     height: int | None = None
     width: int | None = None
@@ -224,6 +252,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     text: str | None = None
     logprobs: dict[str, float] | None = None  # choice -> natural-log probability of its whole text
+    logprob: float | None = None  # natural-log probability of ``text`` itself, where the model gives it
     fed: Fed | None = None
     error: str | None = None
     seconds: float = 0.0

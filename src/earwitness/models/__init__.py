@@ -17,7 +17,9 @@ class Model(Protocol):
     ``answer`` takes items and their media, in step, and returns one Answer per item in the same order. Items
     on the same media come one after the other and share the *same* Media object, so that a model can encode
     it once. ``abilities`` declares the optional powers: "logprobs" (fills Answer.logprobs for items with
-    choices), "tokens" (has ``tokens(item, media) -> int``), "generates" (real text), "trace", "train".
+    choices), "tokens" (has ``tokens(item, media) -> int``), "generates" (real text), "trace", "train", "streams"
+    (has ``stream(pairs)``: takes an iterable of (item, media), pulls from it as it has room, and yields answers as
+    they come, in any order, one per item; a failed item is an Answer with ``error``, never an exception).
     """
 
     name: str
