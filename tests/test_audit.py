@@ -16,6 +16,7 @@ import pytest
 
 from earwitness import audit, foley
 from earwitness import run as runs
+from earwitness.audit import check
 from earwitness.records import Answer, Fed, Intervention, Item, Media, View, digest
 
 
@@ -161,7 +162,7 @@ def _clip() -> Media:
 
 def test_a_working_model_passes_the_check() -> None:
     rows = audit.check_model(Ear(), _clip())
-    assert len(rows) == len(audit.check.CHECK_SOUNDS) + len(audit.CHECK_PICTURES)
+    assert len(rows) == len(check.CHECK_SOUNDS) + len(check.CHECK_PICTURES)
 
 
 @pytest.mark.parametrize("receipts", [True, False])
