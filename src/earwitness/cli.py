@@ -5,24 +5,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table as Grid
 
-from earwitness.records import Estimate, Table
+from earwitness.terminal import bar, err, out, plain, show, show_plan, show_tables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,9 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find out whether a model that takes video with sound listens, or guesses the sound from the picture.",
 )
-out = Console()
-err = Console(stderr=True)
-COUNTS = {"unparsed", "refused", "failed"}  # columns of what could not be scored
 
 Model = Annotated[
     str,
@@ -46,14 +32,8 @@ RunFolder = Annotated[Path, typer.Argument(help="the folder of a run (an audit's
 
 def fail(message: object, code: int = 2) -> NoReturn:
     """Say what is wrong on stderr and exit."""
-    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error:[/] {plain(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
-
-
-def _plain(text: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(text))
 
 
 @app.command(
@@ -84,11 +64,11 @@ def audit(
         show_plan(job.plan, job.skipped)
         if dry_run:
             return
-        with _bar() as bar:
-            task = bar.add_task(f"asking {job.model.name}", total=len(job.items), failed="")
+        with bar() as shown:
+            task = shown.add_task(f"asking {job.model.name}", total=len(job.items), failed="")
 
             def progress(done: int, failed: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
+                shown.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
 
             result = session.run(job, out_folder, progress=progress)
     except session.Refused as error:
@@ -168,7 +148,7 @@ def look(
         seen = media.strip_png(file, png) if png else media.look.look(file)
     except (ValueError, OSError) as error:
         fail(error)
-    out.print(_plain(media.describe(seen)), highlight=False, soft_wrap=True)
+    out.print(plain(media.describe(seen)), highlight=False, soft_wrap=True)
     if png:
         out.print(f"picture   {png}", highlight=False, soft_wrap=True)
 
@@ -200,7 +180,7 @@ def render(
     for field in done.__struct_fields__:
         value = getattr(done, field)
         if value is not None and value is not False:
-            grid.add_row(f"[dim]{field.replace('_', ' ')}[/]", _plain(_show(getattr(value, "key", value))))
+            grid.add_row(f"[dim]{field.replace('_', ' ')}[/]", plain(show(getattr(value, "key", value))))
     out.print(grid)
 
 
@@ -243,68 +223,11 @@ def doctor(model: Model) -> None:
     for row in rows:
         fed = row["fed"]
         receipt = (
-            ", ".join(f"{k} {_show(v)}" for k, v in fed.items() if v is not None) if isinstance(fed, dict) else "-"
+            ", ".join(f"{k} {show(v)}" for k, v in fed.items() if v is not None) if isinstance(fed, dict) else "-"
         )
-        grid.add_row(str(row["organ"]), str(row["condition"]), _plain(row["text"] or row["error"]), _plain(receipt))
+        grid.add_row(str(row["organ"]), str(row["condition"]), plain(row["text"] or row["error"]), plain(receipt))
     out.print(grid)
     out.print("[green]sound and picture reach the model[/]")
-
-
-def show_plan(plan: object, skipped: Iterable[str]) -> None:
-    """Print what an audit will do."""
-    grid = Grid(show_header=False, box=None, pad_edge=False)
-    for name in plan.__struct_fields__:  # type: ignore[attr-defined]
-        value = getattr(plan, name)
-        if name == "by_condition":
-            value = "  ".join(f"{k} {v}" for k, v in value.items())
-        if value is not None:
-            grid.add_row(f"[dim]{name.replace('_', ' ')}[/]", _plain(_show(value)))
-    out.print(grid)
-    for line in skipped:
-        out.print(f"[yellow]left out:[/] {_plain(line)}", highlight=False)
-
-
-def show_tables(tables: Iterable[Table]) -> None:
-    """Print tables with their intervals; columns of counts that are all nought are said below, not drawn."""
-    for table in tables:
-        kept, empty = _columns(table)
-        grid = Grid(title=f"[bold]{_plain(table.title)}[/]", title_justify="left", box=SIMPLE, pad_edge=False)
-        grid.add_column("", min_width=20, overflow="fold")
-        for n in kept:
-            grid.add_column(table.columns[n], justify="right", vertical="middle")
-        for row in table.rows:
-            style = "dim" if row.kind != "model" else ""
-            grid.add_row(_plain(row.label), *(_cell(row.cells[n], table.unit) for n in kept), style=style)
-        out.print(grid)
-        note = f" (None: {', '.join(empty)}.)" if empty else ""
-        out.print(f"[dim]{_plain(table.caption + note)}[/]\n", highlight=False)
-
-
-def _columns(table: Table) -> tuple[list[int], list[str]]:
-    """Indices of the columns worth drawing, and the names of those counts that are nought in every row."""
-    zero = [n for n, name in enumerate(table.columns) if name in COUNTS and not any(r.cells[n] for r in table.rows)]
-    settled = len(zero) == len(COUNTS.intersection(table.columns))  # nothing unscored: the bounds say nothing new
-    bounds = {n for n, name in enumerate(table.columns) if name in ("lowest", "highest") and settled}
-    kept = [n for n in range(len(table.columns)) if n not in bounds and n not in zero]
-    return kept, [table.columns[n] for n in zero]
-
-
-def _cell(cell: object, unit: str) -> str:
-    if cell is None:
-        return "–"
-    if isinstance(cell, Estimate):
-        return f"{cell.value:.2f}\n[dim]\\[{cell.low:.2f}, {cell.high:.2f}][/]"
-    if isinstance(cell, float):
-        return f"{cell:.2f}" if unit in ("share", "mixed") else f"{cell:.3g}"
-    return _plain(cell)
-
-
-def _show(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_show(v) for v in value)
-    return str(value)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -314,15 +237,8 @@ def _pair(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("[red]{task.fields[failed]}"), console=err,
-    )  # fmt: skip
-
-
 def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None:
-    out.print(f"\n[bold]{_plain(headline)}[/]", highlight=False)
+    out.print(f"\n[bold]{plain(headline)}[/]", highlight=False)
     out.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     if failed > allowed:
         fail(

@@ -1,0 +1,95 @@
+"""Interventions as files: ``render`` on the command line, and the clips that a report plays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import numpy as np
+
+from earwitness import interventions, media
+from earwitness import run as runs
+from earwitness.interventions import Rendered
+from earwitness.records import ClipSet, Intervention, Item, View
+from earwitness.report import telling
+
+TELLING = 10
+
+
+def write_media(folder: Path, clips: ClipSet) -> None:
+    """Write the most telling items' clips, original and intervened, into the run's media/ folder.
+
+    What cannot be written (a source that is gone, an intervention that has no file form) is left out; the
+    report says that it is missing.
+    """
+    place = folder / "media"
+    place.mkdir(exist_ok=True)
+    by_id = {clip.id: clip for clip in clips.clips}
+    for pair in telling.choose(runs.judged(folder), TELLING):
+        for judged in pair:
+            item = judged.item
+            target = place / telling.media_name(item.clip, item.intervention)
+            if target.exists():
+                continue
+            try:
+                _write_one(clips, by_id, item, target)
+            except (ValueError, OSError) as error:
+                (place / f"{target.stem}.missing.txt").write_text(str(error))
+
+
+def _write_one(clips: ClipSet, by_id: Mapping[str, Any], item: Item, target: Path) -> None:
+    clip, iv = by_id[item.clip], item.intervention
+    sources = target.parent / "sources"
+    sources.mkdir(exist_ok=True)
+    source = clips.file(clip, sources)
+    donor = clips.file(by_id[iv.donor], sources) if iv.donor else None
+    stems = None
+    if iv.kind == "drop_stem":
+        rate = media.load_native(source).rate
+        stems = clips.stems(clip, View(rate=rate))
+    kind = "sham" if iv.kind == "original" else iv.kind  # the original goes through the same writer
+    interventions.render(
+        source, msgspec.structs.replace(iv, kind=kind), target, donor=donor, stems=stems, events=clip.events
+    )
+
+
+def render(
+    kind: str, files: Sequence[Path], out: Path, *, by: float = 0.0, name: str | None = None,
+    codec: str = "flac", overwrite: bool = False,
+) -> Rendered:  # fmt: skip
+    """``earwitness render``: an intervention from files to a file. Raises ValueError for a bad combination."""
+    kind = kind.replace("-", "_")
+    known = get_args(get_type_hints(Intervention)["kind"])
+    if kind not in known or kind == "original":
+        raise ValueError(f"render {kind}: unknown; choose from {', '.join(k for k in known if k != 'original')}")
+    if not files:
+        raise ValueError("render: name the clip to change")
+    if kind == "swap" and len(files) != 2:
+        raise ValueError(f"render swap: name two files, the clip and the donor of the sound (got {len(files)})")
+    if kind not in ("swap", "drop_stem") and len(files) != 1:
+        raise ValueError(f"render {kind}: takes one file, got {len(files)}")
+    stems = None
+    if kind == "drop_stem":
+        if len(files) < 3 or name is None:
+            raise ValueError(
+                "render drop-stem: name the clip, then all of its stems, and with --name the stem to drop"
+            )
+        stems = {f.stem: _wave(f) for f in files[1:]}
+    iv = Intervention(
+        kind=kind,  # type: ignore[arg-type]
+        seconds=by,
+        donor=str(files[1]) if kind == "swap" else None,
+        stem=name if kind == "drop_stem" else None,
+        background=name if kind == "background" else None,
+    )
+    donor = files[1] if kind == "swap" else None
+    return interventions.render(files[0], iv, out, donor=donor, stems=stems, codec=codec, overwrite=overwrite)
+
+
+def _wave(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+    wave = media.load_native(path).wave
+    if wave is None:
+        raise ValueError(f"{path} has no audio track: a stem is a sound file")
+    return wave

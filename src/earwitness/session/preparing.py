@@ -1,0 +1,107 @@
+"""From names to a job: the model loaded, the clips opened, every item planned and priced."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from earwitness import __version__, audit
+from earwitness import run as runs
+from earwitness.audit import Plan
+from earwitness.datasets.opening import open_clips
+from earwitness.models import Model
+from earwitness.models.load import load_model
+from earwitness.protocols import load as load_protocol
+from earwitness.records import ClipSet, Item
+from earwitness.session.settings import Options, chosen
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prepared audit."""
+
+    model: Model
+    clips: ClipSet
+    items: list[Item]
+    plan: Plan
+    info: runs.Info
+    options: Options
+    skipped: list[str]
+
+
+def prepare(
+    *, model: str, clips: str = "foley", protocols: Sequence[str] = ("mma", "thud", "av-confuse"),
+    limit: int | None = None, seed: int = 0, settings: Mapping[str, str] | None = None, command: str = "",
+) -> Job:  # fmt: skip
+    """Load the model and the clips and plan all items.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model, protocol or setting, unreadable clips, or a plan without items.
+    """
+    settled, options = chosen(dict(settings or {}), model=model, seed=seed)
+    modules = [load_protocol(name) for name in dict.fromkeys(protocols)]
+    source = open_clips(clips, limit=limit, seed=seed)
+    keys = ("device", "dtype", "attn", "fps", "max_pixels", "batch")
+    given = {k: getattr(options, k) for k in keys if getattr(options, k) is not None}
+    loaded = load_model(model, **given)
+    items: list[Item] = []
+    skipped: list[str] = []
+    for module in modules:
+        made = module.items(source.clips, settled)
+        if not made:
+            skipped.append(f"{module.NAME}: nothing to ask")
+        skipped += module.skipped(source.clips, settled)
+        items += made
+    if not items:
+        raise ValueError("nothing to ask: " + "; ".join(skipped))
+    info = runs.Info(
+        model=loaded.name, revision=loaded.revision, plan=runs.plan_digest(items), created=now(),
+        protocols=[m.NAME for m in modules], clips=clips, clip_count=len(source.clips), item_count=len(items),
+        seed=seed, command=command, settings={**msgspec.to_builtins(settled), **msgspec.to_builtins(options)},
+        view=msgspec.to_builtins(loaded.view), decoding=getattr(loaded, "decoding", "greedy"),
+        versions=_versions(), git=_git(),
+    )  # fmt: skip
+    return Job(
+        loaded, source, items, audit.priced(audit.plan(items), items, source, loaded), info, options, skipped
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"earwitness": __version__, "python": platform.python_version()}
+    for name in ("numpy", "av", "soxr", "torch", "transformers", "tokenizers", "openai"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> str:
+    """Commit of the code that ran, "+" where it was changed; empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

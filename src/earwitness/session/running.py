@@ -1,0 +1,118 @@
+"""From a job to a page: check, ask, score, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from earwitness import audit, foley, scoring
+from earwitness import report as pages
+from earwitness import run as runs
+from earwitness.models.load import load_model
+from earwitness.protocols import load as load_protocol
+from earwitness.records import Judged, Media, Table
+from earwitness.session.files import write_media
+from earwitness.session.preparing import Job, now
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an audit ended."""
+
+    headline: str
+    failed_share: float
+    allowed: float
+
+
+def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Result:
+    """Check ears and eyes, ask what is not answered yet, score, and write the report.
+
+    Raises
+    ------
+    Refused
+        Where sound or picture does not reach the model; no scores are made.
+    RunError
+        Where the folder holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    info = job.info
+    if (folder / "run.json").exists():
+        info = _resumed(runs.read_info(folder), job, folder)
+    elif any(folder.iterdir()):
+        raise runs.RunError(f"{folder} is not empty and holds no run: take another --out")
+    answers = runs.read_answers(folder)
+    if any(item.id not in answers for item in job.items) or not info.checks:
+        info.checks = audit.check_model(job.model, _check_clip(job))
+    runs.write_lines(folder / "clips.jsonl", job.clips.clips)
+    runs.write_lines(folder / "items.jsonl", job.items)
+    runs.write_info(folder, info)
+    options = job.options
+    counts = audit.ask(
+        job.model, job.clips, job.items, folder,
+        progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
+    )  # fmt: skip
+    for name, value in {**counts, **getattr(job.model, "counts", {})}.items():
+        info.stats[name] = info.stats.get(name, 0) + float(value) if name != "failed" else float(value)
+    info.finished = now()
+    runs.write_info(folder, info)
+    score(folder)
+    write_media(folder, job.clips)
+    pages.build(folder)
+    return Result(pages.headline(folder), counts["failed"] / len(job.items), options.max_failed)
+
+
+def score(folder: Path) -> list[Table]:
+    """Score answers.jsonl again: scores.jsonl and tables.json, without the model."""
+    info, answers = runs.read_info(folder), runs.read_answers(folder)
+    judged = [
+        Judged(item, answers[item.id], scoring.score(item, answers[item.id]))
+        for item in runs.read_items(folder)
+        if item.id in answers
+    ]
+    if not judged:
+        raise runs.RunError(f"{folder}: no answers yet: run the audit first")
+    runs.write_lines(folder / "scores.jsonl", [j.score for j in judged])
+    tables = [
+        table
+        for name in info.protocols
+        for table in load_protocol(name).tables([j for j in judged if j.item.protocol == name])
+    ]
+    runs.write_tables(folder, tables)
+    return tables
+
+
+def report(folder: Path, *, embed: bool = False) -> Path:
+    """Write report.html again (with the clips inside, where ``embed``)."""
+    if not (folder / "scores.jsonl").exists():
+        score(folder)
+    return pages.build(folder, embed=embed)
+
+
+def doctor(model: str) -> list[dict[str, object]]:
+    """The ear and eye check of a model on a Foley clip. Raises Refused where it is deaf or blind as wired."""
+    loaded = load_model(model)
+    scene = foley.scene(11)
+    return audit.check_model(loaded, foley.media(scene, loaded.view))
+
+
+def _resumed(old: runs.Info, job: Job, folder: Path) -> runs.Info:
+    new = job.info
+    for what in ("model", "revision", "plan"):
+        a, b = getattr(old, what), getattr(new, what)
+        if a != b:
+            raise runs.RunError(
+                f"{folder} holds a run with another {what} ({a}, now {b}): take another --out, or the old command: "
+                f"{old.command}"
+            )
+    return old
+
+
+def _check_clip(job: Job) -> Media:
+    for clip in job.clips.clips[:20]:
+        try:
+            one = job.clips.media(clip, job.model.view)
+        except (ValueError, OSError):
+            continue
+        if one.wave is not None and one.frames is not None and one.wave.any() and one.frames.any():
+            return one
+    return foley.media(foley.scene(11), job.model.view)
