@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find out whether a model that takes video with sound listens, or guesses the sound from the picture.",
 )
+
+MORE = "Scale, cost and judges"
 
 Model = Annotated[
     str,
@@ -52,14 +55,29 @@ def audit(
         list[str] | None, typer.Option("--set", help="key=value, repeatable; keys: see docs/settings.md")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
+    judge: Annotated[
+        str | None, typer.Option(help="a model that judges free answers: openai:URL#MODEL", rich_help_panel=MORE)
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="served models: dollars at most; needs price_in, price_out", rich_help_panel=MORE),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="processes, each with the model (one a GPU)", rich_help_panel=MORE)
+    ] = 1,
+    executor: Annotated[
+        Literal["process", "ray"], typer.Option(help="where workers run", rich_help_panel=MORE)
+    ] = "process",
 ) -> None:
     """Ask a model every protocol's questions on untouched and intervened clips, score, and write the report."""
     from earwitness import session
 
+    given = {"judge": judge, "max_cost": max_cost, "workers": workers, "executor": executor}
+    flags = {key: str(value) for key, value in given.items() if value not in (None, 1, "process")}
     try:
         job = session.prepare(
             model=model, clips=clips, protocols=protocol.split(","), limit=limit, seed=seed,
-            settings=dict(_pair(s) for s in setting or []), command=shlex.join(["earwitness", *sys.argv[1:]]),
+            settings={**dict(_pair(s) for s in setting or []), **flags}, command=_command(),
         )  # fmt: skip
         show_plan(job.plan, job.skipped)
         if dry_run:
@@ -78,16 +96,24 @@ def audit(
     except KeyboardInterrupt:
         err.print(f"\nstopped; nothing answered is lost: the same command goes on in {out_folder}")
         raise typer.Exit(130) from None
+    for line in result.warnings:
+        err.print(f"[yellow]warning:[/] {plain(line)}", highlight=False, soft_wrap=True)
     _closing(out_folder, result.headline, result.failed_share, result.allowed)
 
 
-@app.command(epilog="Example: `earwitness score runs/hans`")
-def score(folder: RunFolder) -> None:
+@app.command(
+    epilog="Examples:\n\n`earwitness score runs/hans`\n\n"
+    "`earwitness score runs/hans --judge openai:http://localhost:8000/v1#Qwen/Qwen3-30B`"
+)
+def score(
+    folder: RunFolder,
+    judge: Annotated[str | None, typer.Option(help="a model that reads free answers too: openai:URL#MODEL")] = None,
+) -> None:
     """Score a run's answers again, without the model, and make its tables."""
     from earwitness import session
 
     try:
-        tables = session.score(folder)
+        tables = session.score(folder, judge)
     except (ValueError, OSError) as error:
         fail(error)
     show_tables(tables)
@@ -246,6 +272,11 @@ def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None
             "See answers.jsonl, or retry them with --set retry_failed=true",
             1,
         )
+
+
+def _command() -> str:
+    """The command as typed, without a password that may stand in an address."""
+    return re.sub(r"//[^/@\s']+@", "//", shlex.join(["earwitness", *sys.argv[1:]]))
 
 
 def main() -> None:

@@ -50,9 +50,7 @@ def prepare(
     settled, options = chosen(dict(settings or {}), model=model, seed=seed)
     modules = [load_protocol(name) for name in dict.fromkeys(protocols)]
     source = open_clips(clips, limit=limit, seed=seed)
-    keys = ("device", "dtype", "attn", "fps", "max_pixels", "batch")
-    given = {k: getattr(options, k) for k in keys if getattr(options, k) is not None}
-    loaded = load_model(model, **given)
+    loaded = load_model(model, **options.for_model)
     items: list[Item] = []
     skipped: list[str] = []
     for module in modules:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from earwitness import audit, foley, scoring
+from earwitness import audit, foley, judges, scoring
 from earwitness import report as pages
 from earwitness import run as runs
 from earwitness.models.load import load_model
@@ -22,6 +22,7 @@ class Result:
     headline: str
     failed_share: float
     allowed: float
+    warnings: tuple[str, ...] = ()
 
 
 def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Result:
@@ -55,14 +56,25 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
         info.stats[name] = info.stats.get(name, 0) + float(value) if name != "failed" else float(value)
     info.finished = now()
     runs.write_info(folder, info)
-    score(folder)
+    warnings = []
+    try:
+        score(folder, options.judge)
+    except ValueError as error:  # the rules' tables are written before a judge is asked: the page can be made
+        if options.judge is None or not (folder / "tables.json").exists():
+            raise
+        warnings.append(f"the judge did not finish ({error}); earwitness score {folder} --judge goes on with it")
     write_media(folder, job.clips)
     pages.build(folder)
-    return Result(pages.headline(folder), counts["failed"] / len(job.items), options.max_failed)
+    failed = counts["failed"] / len(job.items)
+    return Result(pages.headline(folder), failed, options.max_failed, tuple(warnings))
 
 
-def score(folder: Path) -> list[Table]:
-    """Score answers.jsonl again: scores.jsonl and tables.json, without the model."""
+def score(folder: Path, judge: str | None = None) -> list[Table]:
+    """Score answers.jsonl again: scores.jsonl and tables.json, without the model.
+
+    ``judge`` names a model that reads the free answers a second time (``earwitness.judges``); what judges have said
+    before is in the run folder and is shown without asking them again.
+    """
     info, answers = runs.read_info(folder), runs.read_answers(folder)
     judged = [
         Judged(item, answers[item.id], scoring.score(item, answers[item.id]))
@@ -78,6 +90,11 @@ def score(folder: Path) -> list[Table]:
         for table in load_protocol(name).tables([j for j in judged if j.item.protocol == name])
     ]
     runs.write_tables(folder, tables)
+    second = judges.run(folder, judge)
+    if second.scores:
+        runs.write_lines(folder / "judge_scores.jsonl", second.scores)
+        tables += second.tables
+        runs.write_tables(folder, tables)
     return tables
 
 

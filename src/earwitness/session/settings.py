@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -13,7 +13,23 @@ HANS_CONTEXT = 400  # words; Hans was never shown more, and 10,000 would only me
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Settings of the audit itself (``--set``); the protocols' own are protocols.Settings."""
+    """How the model is asked, and by whom its answers are judged.
+
+    ``max_failed`` is the share of failed items above which an audit exits with 1; ``retry_failed`` asks failed
+    items again; ``chunk`` items go to a local model in one call.
+
+    Local models: ``device`` (cuda:1, cpu, auto: over all GPUs), ``dtype``, ``attn`` (sdpa, eager,
+    flash_attention_2), ``batch`` (questions together; found by trying where not given). Every model: ``fps``
+    and ``max_pixels`` of a frame.
+
+    Served models: ``parts`` (how media travel: video, video+audio, frames+audio), ``concurrency`` (requests at
+    once, at most), ``timeout`` in seconds, ``retries``, ``max_cost`` in dollars with ``price_in`` and
+    ``price_out`` (dollars a million tokens), ``max_tokens`` of the whole run, ``choice_logprobs``,
+    ``audio_codec`` (flac, aac).
+
+    ``workers`` and ``executor`` as the flags say; ``judge`` names the model that reads free answers; ``media``
+    is the folder of a question file's videos.
+    """
 
     max_failed: float = ALLOWED_FAILED
     retry_failed: bool = False
@@ -24,6 +40,33 @@ class Options(msgspec.Struct, frozen=True):
     fps: float | None = None
     max_pixels: int | None = None
     batch: int | None = None
+    # served models
+    parts: str | None = None
+    concurrency: int | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    choice_logprobs: str | None = None
+    audio_codec: str | None = None
+    # where the work is done, and who judges
+    workers: int = 1
+    executor: Literal["process", "ray"] = "process"
+    judge: str | None = None
+    media: str | None = None
+
+    @property
+    def for_model(self) -> dict[str, Any]:
+        """What was said of the model: keyword arguments of ``load_model``."""
+        return {key: value for key in MODEL if (value := getattr(self, key)) is not None}
+
+
+MODEL = (
+    "device", "dtype", "attn", "fps", "max_pixels", "batch", "parts", "concurrency", "timeout", "retries",
+    "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec",
+)  # fmt: skip
 
 
 def chosen(given: dict[str, str], *, model: str, seed: int) -> tuple[Settings, Options]:
