@@ -234,6 +234,29 @@ def foley_command(
     out.print(f"{manifest}", highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: `earwitness serve --model hans --port 8000`")
+def serve(
+    model: Model,
+    port: Annotated[int, typer.Option(help="port; 0 takes a free one")] = 8000,
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 = the whole network")] = "127.0.0.1",
+) -> None:
+    """Serve a model at an OpenAI-compatible address: for other tools, and for audits over HTTP."""
+    from earwitness import serve as server
+    from earwitness.models.load import load_model
+
+    try:
+        if warning := server.exposed(host):
+            err.print(f"[yellow]warning:[/] {plain(warning)}", highlight=False, soft_wrap=True)
+        loaded = load_model(model)
+        said = "serving {name}; audit it with -m 'openai:{url}#{name}'; Ctrl-C stops"
+        server.run(
+            loaded, host, port,
+            ready=lambda url: out.print(said.format(name=loaded.name, url=url), highlight=False, soft_wrap=True),
+        )  # fmt: skip
+    except (ValueError, ImportError, OSError) as error:
+        fail(error)
+
+
 @app.command(epilog="Example: `earwitness doctor -m qwen2.5-omni:PATH`")
 def doctor(model: Model) -> None:
     """Self-tests of a model as wired here: does sound reach it, does picture reach it, are receipts honest?"""

@@ -19,7 +19,8 @@ class Model(Protocol):
     it once. ``abilities`` declares the optional powers: "logprobs" (fills Answer.logprobs for items with
     choices), "tokens" (has ``tokens(item, media) -> int``), "generates" (real text), "trace", "train", "streams"
     (has ``stream(pairs)``: takes an iterable of (item, media), pulls from it as it has room, and yields answers as
-    they come, in any order, one per item; a failed item is an Answer with ``error``, never an exception).
+    they come, in any order, one per item; a failed item is an Answer with ``error``, never an exception), "spells"
+    (has ``spell(items, media, top=k)``: the same answers with their tokens, as ``models.spelling.Spelled``).
     """
 
     name: str

@@ -21,6 +21,7 @@ from transformers import GenerationConfig
 
 from earwitness.models import qwen_inputs as inputs
 from earwitness.models import qwen_towers as towers
+from earwitness.models.qwen_decode import Step, read_steps
 from earwitness.models.qwen_inputs import Kind, Thinker
 from earwitness.records import Fed, Item, Media
 
@@ -65,9 +66,9 @@ def media_options(thinker: Thinker, kind: Kind, batch: dict[str, Any]) -> dict[s
 
 
 def ask(
-    thinker: Thinker, item: Item, media: Media, *, logprobs: bool
-) -> tuple[tuple[int, ...], tuple[float, ...], Fed]:
-    """Generated tokens, a log-prob per choice (one forward each), and the receipt of an item."""
+    thinker: Thinker, item: Item, media: Media, *, logprobs: bool, top: int = 0
+) -> tuple[tuple[Step, ...], tuple[float, ...], Fed]:
+    """Generated tokens (with ``top`` likeliest each), a log-prob per choice (one forward each), the receipt."""
     batch = process(thinker, item, media)
     kind = inputs.kind_of(media)
     told = media_options(thinker, kind, batch)
@@ -79,13 +80,20 @@ def ask(
         eos_token_id=list(thinker.ends),
         pad_token_id=pad,
         suppress_tokens=list(thinker.suppressed),
+        return_dict_in_generate=True,
+        output_logits=True,  # before media tokens are suppressed
     )
     made = thinker.model.generate(**batch, **told, generation_config=greedy)
-    new = [int(t) for t in made[0, batch["input_ids"].shape[1] :]]
-    stops = [n for n, token in enumerate(new) if token in thinker.ends]
-    tokens = tuple(new[: stops[0]] if stops else new)
+    new = made.sequences[0, batch["input_ids"].shape[1] :]
+    stops = [n for n, token in enumerate(new.tolist()) if token in thinker.ends]
+    count = stops[0] if stops else len(new)
+    steps = [
+        step
+        for logits, token in zip(made.logits[:count], new[:count], strict=True)
+        for step in read_steps(logits.float().log_softmax(-1), token[None], top)
+    ]
     scored = tuple(score(thinker, batch, told, choice) for choice in item.choices) if logprobs else ()
-    return tokens, scored, receipt(thinker, batch, media)
+    return tuple(steps), scored, receipt(thinker, batch, media)
 
 
 def score(thinker: Thinker, batch: dict[str, Any], told: dict[str, Any], choice: str) -> float:
