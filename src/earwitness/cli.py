@@ -47,8 +47,13 @@ def fail(message: object, code: int = 2) -> NoReturn:
 def audit(
     model: Model,
     out_folder: Annotated[Path, typer.Option("--out", "-o", help="run folder; the same command resumes it")],
-    clips: Annotated[str, typer.Option(help="foley, or a folder of clips with a labels file")] = "foley",
-    protocol: Annotated[str, typer.Option(help="mma, thud, av-confuse; several by comma")] = "mma,thud,av-confuse",
+    clips: Annotated[
+        str, typer.Option(help="foley, a folder with a labels file, or FORMAT:FILE (docs/question_files.md)")
+    ] = "foley",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="mma, thud, av-confuse (default: all three), benchmark (default for question files)"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="clips at most (foley: 72 unless given)")] = None,
     seed: Seed = 0,
     setting: Annotated[
@@ -76,7 +81,7 @@ def audit(
     flags = {key: str(value) for key, value in given.items() if value not in (None, 1, "process")}
     try:
         job = session.prepare(
-            model=model, clips=clips, protocols=protocol.split(","), limit=limit, seed=seed,
+            model=model, clips=clips, protocols=protocol.split(",") if protocol else None, limit=limit, seed=seed,
             settings={**dict(_pair(s) for s in setting or []), **flags}, command=_command(),
         )  # fmt: skip
         show_plan(job.plan, job.skipped)

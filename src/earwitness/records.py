@@ -220,7 +220,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     intervention: Intervention = Intervention()  # what the file says was done to the clip, where we are to do it
     evidence: tuple[Evidence, ...] = ()
-    asked: str | None = None  # the thing asked about
+    asked: str | None = None  # the thing whose presence is asked about, or the sound that was put in
     tags: dict[str, str] = {}
     decode: int = 32
 

@@ -12,6 +12,11 @@ thud        swap                 MATCH, MISMATCH, VISUAL_ONLY
 thud        shift                SYNC, DELAY, EARLY, DESYNC_NO_DIRECTION, with ``offset``
 av_confuse  muted                yes, no
 av_confuse  modified             HEARD, NOT_HEARD (is the replaced sound named among what is heard?), ``recall``
+benchmark   yes_no               yes, no
+benchmark   choice               the letter, where letters are offered; else the option as spelled there
+benchmark   caption              DESCRIBED, with METEOR as ``recall``: neither right nor wrong
+benchmark   mute, swap, shift,   as above
+            modified
 ==========  ===================  ===========================================================================
 
 and UNPARSED, REFUSED, ERROR for each. Those three, and items without a target, are unscored (``correct`` None):
@@ -22,6 +27,7 @@ Functions: ``score``; ``reward`` (the same judgement as a number, where unscored
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from earwitness.questions import (
@@ -39,6 +45,7 @@ from earwitness.questions import (
     same,
     sound_words,
 )
+from earwitness.questions.captions import meteor
 from earwitness.records import REFUSED, UNPARSED, Answer, Item, Score
 
 ERROR = "ERROR"
@@ -138,10 +145,37 @@ def _modified(item: Item, text: str) -> Read:
     return Verdict(label, said_seen=seen, said_heard=heard), found
 
 
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def _choice(item: Item, text: str) -> Read:
+    """A letter, or the option that is named: "B", "B. drum" and "the drum" are one answer.
+
+    Where a letter stands there, it counts; the words behind it explain. Counts may be digits ("2" is "two").
+    """
+    if item.style != "letter":
+        if any(n in item.choices for n in _NUMBERS):
+            text = re.sub(r"\b(?:10|\d)\b(?![.,]\d)", lambda m: _NUMBERS[int(m.group())], text)
+        return Verdict(parse_choice(text, item.choices)), None
+    letter = parse_letter(text, item.choices)
+    texts = {item.tags[c]: c for c in item.choices if item.tags.get(c)}
+    if letter != UNPARSED or len({clean(t) for t in texts}) < len(item.choices):
+        return Verdict(letter), None
+    named = parse_choice(text, tuple(texts))
+    return Verdict(texts.get(named, named)), None
+
+
+def _caption(item: Item, text: str) -> Read:
+    return Verdict("DESCRIBED"), meteor(text, item.tags.get("reference", ""))
+
+
 _READERS: dict[str, Callable[[Item, str], Read]] = {
     "mute": _mute,
     "swap": _swap,
     "shift": _shift,
     "muted": _yes_no,
     "modified": _modified,
+    "yes_no": _yes_no,
+    "choice": _choice,
+    "caption": _caption,
 }

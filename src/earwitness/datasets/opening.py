@@ -1,41 +1,92 @@
-"""``--clips``: the word ``foley``, or a folder of real clips with a labels file."""
+"""``--clips``: the word ``foley``, a folder of real clips with labels, or a question file as ``FORMAT:FILE``."""
 
 from __future__ import annotations
 
+import difflib
+from importlib import import_module
 from pathlib import Path
 
 from earwitness import foley
 from earwitness.datasets.folder import read as read_folder
+from earwitness.datasets.question_clips import NAMED, QuestionClips, drawn
+from earwitness.datasets.question_file import QuestionFile
 from earwitness.records import ClipSet
 
 # Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
 DEFAULT = 72  # clips: swaps tie two together, and an equivalence needs about 27 independent ones
+FORMATS = {
+    "avhbench": "avhbench", "avconfuse": "avconfuse", "avconfuse_m1": "avconfuse", "avconfuse_m2": "avconfuse",
+    "cmm": "cmm", "daily_omni": "daily_omni", "omnivideobench": "omnivideobench", "worldsense": "worldsense",
+    "vggsounder": "vggsounder", "synchformer": "synchformer", "music_avqa": "music_avqa",
+    "music_avqa_r": "music_avqa", "avqa": "avqa", "video_mme": "video_mme", "lvbench": "lvbench",
+    "thud_files": "thud_files", "mma_names": "mma_names",
+}  # fmt: skip
 
 
-def open_clips(spec: str, *, limit: int | None = None, seed: int = 0) -> ClipSet:
-    """Clips for an audit.
+def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Path | None = None) -> ClipSet:
+    """Clips for an audit; a question file's are a :class:`QuestionClips`, with its questions.
 
     Parameters
     ----------
-    spec : "foley" (procedural clips from ``seed``, 72 unless limited) or a folder / labels file.
-    limit : the most clips to take; from a folder the first ones in the order of the file.
+    spec : "foley" (procedural clips from ``seed``, 72 unless limited), a folder / labels file, or FORMAT:FILE
+        ("avhbench:QA.json"; the formats are in docs/question_files.md).
+    limit : the most clips to take: from a folder the first ones in the order of the file, from a question file
+        those drawn by ``seed``, balanced over its tasks.
+    media : folder below which a question file's media are; default: beside the file, and below videos/ there.
 
     Raises
     ------
     ValueError
-        Where the folder or its labels cannot be read; the message names file and line.
+        Where the folder, its labels or the question file cannot be read (the message names file and line), or none
+        of a question file's media are there.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: an audit needs at least one clip")
     if spec == "foley":
         return _foley(DEFAULT if limit is None else limit, seed)
+    name, colon, file = spec.partition(":")
+    if colon and not Path(spec).exists():
+        return _asked(read_questions(name, Path(file), media), Path(file), limit, seed, media)
     if not Path(spec).exists():
-        raise ValueError(f"--clips {spec}: no such folder or labels file (the procedural clips are called: foley)")
+        raise ValueError(
+            f"--clips {spec}: no such folder or labels file (the procedural clips are called: foley; a question "
+            "file is given as FORMAT:FILE)"
+        )
     clips = read_folder(Path(spec))
     if limit is not None:
         clips.clips = clips.clips[:limit]
     return clips
+
+
+def read_questions(name: str, file: Path, media: Path | None = None) -> QuestionFile:
+    """A question file of that format, read whole, whether its media are there or not.
+
+    Raises ValueError for an unknown format, and for what is wrong with the file.
+    """
+    key = name.strip().lower().replace("-", "_")
+    if key not in FORMATS:
+        close = difflib.get_close_matches(key, FORMATS, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"--clips {name}:...: no such format{guess}; there are {', '.join(FORMATS)}")
+    if not file.exists():
+        raise ValueError(f"--clips {name}:{file}: no such file")
+    read = import_module(f"earwitness.datasets.{FORMATS[key]}").read
+    found: QuestionFile = read(file, media)
+    return found
+
+
+def _asked(about: QuestionFile, file: Path, limit: int | None, seed: int, media: Path | None) -> QuestionClips:
+    gone = set(about.missing)
+    there = [c for c in about.clips if c.id not in gone]
+    if not there:
+        some = ", ".join(about.missing[:NAMED])
+        place = media or f"{file.parent} and its videos/"
+        raise ValueError(
+            f"{file.name}: none of the media of its {len(about.missing):,} clips are in {place} ({some} ...); "
+            "name their folder with --set media=FOLDER"
+        )
+    return QuestionClips(about, file.parent, there if limit is None else drawn(about, there, limit, seed))
 
 
 def _foley(n: int, seed: int) -> ClipSet:

@@ -22,6 +22,10 @@ stuck     hears, but its wrapper feeds the first clip's sound for ever, as a cac
 
 In the ear and eye check (``Item.protocol == "check"``) they describe the arrays they got: loudness and strongest
 frequency, brightness. ``deaf``, ``blind`` and ``stuck`` are caught there, and by their receipts.
+
+A question file's questions (``Item.protocol == "benchmark"``) are answered as the file has it by ``hears`` while
+all that they rest on is in the arrays, by ``sees`` and ``synced`` while the picture is; these two take every thing
+they are asked about for heard (where the clip's labels are known: what is seen), and everything for in step.
 """
 
 from __future__ import annotations
@@ -120,6 +124,8 @@ class _Control:
             return ""
         if self.kind in ("random", "common"):
             return _prior(item, self.kind)
+        if item.protocol == "benchmark" and item.question != "modified":
+            return _published(item, shows(media), sounds(media), watches=self.kind != "hears")
         seen = item.seen if shows(media) else ()
         heard = item.heard if sounds(media) else ()
         if self.kind in ("sees", "synced"):
@@ -152,6 +158,32 @@ def _truthful(
         return wording(q, label, style, seen=seen, heard=heard, offset=None if label == "SYNC" else late)
     sees = ", ".join(seen) or "nothing"
     return wording("modified", "", style, seen=seen, heard=heard) if q == "modified" else f"I see {sees}."
+
+
+def _published(item: Item, picture: bool, sound: bool, *, watches: bool) -> str:
+    """The answer to a published question of one who knows the file's truth from what it rests on.
+
+    ``watches``: believes to know everything from the picture alone, so that no sound is missed and none is wrong.
+    """
+    q, answer = item.question, item.tags.get("answer") or item.target or ""
+    about_sound = bool({"audio", "sync"} & set(item.evidence))
+    needs_picture = watches or not item.evidence or bool({"video", "sync"} & set(item.evidence))
+    if (needs_picture and not picture) or (about_sound and not watches and not sound):
+        if item.absent is None:
+            return "I cannot tell."
+        return wording(q, item.absent, item.style) if q == "mute" else item.absent
+    if q == "caption":
+        return item.tags.get("reference", "")
+    if watches and about_sound:
+        known = {same(name) for name in item.seen}
+        there = not known or item.asked is None or same(item.asked) in known
+        answer = {
+            "yes_no": "yes" if there else "no", "shift": "SYNC", "mute": "SOUND_DESCRIBED", "swap": "MATCH",
+        }.get(q, answer)  # fmt: skip
+    if q in ("mute", "swap", "shift"):
+        offset = item.offset if answer in ("DELAY", "EARLY") else None
+        return wording(q, answer, item.style, seen=item.seen, heard=item.heard, offset=offset)
+    return answer
 
 
 def _choice(item: Item, here: Sequence[str]) -> str:

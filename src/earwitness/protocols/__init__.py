@@ -1,6 +1,6 @@
-"""The three published black-box protocols: which conditions x which questions x which tables.
+"""The three published black-box protocols, and anybody's question file: conditions x questions x tables.
 
-One shape for all, a module each (``mma``, ``thud``, ``av_confuse``):
+One shape for all, a module each (``mma``, ``thud``, ``av_confuse``, ``benchmark``):
 
 - ``NAME``;
 - ``items(clips, settings)``: every question on every clip under every intervention, complete: prompt, right answer
@@ -10,6 +10,8 @@ One shape for all, a module each (``mma``, ``thud``, ``av_confuse``):
 
 Which clips a protocol can use follows from their labels: MMA needs one seen and one heard class, a shift an event
 whose time is known, AV-Confuse stems. Nothing is guessed: a clip without the label is left out and counted.
+``benchmark`` asks a question file's own questions, which come beside the clips: ``items_of`` and ``skipped_of``
+call any protocol with what it needs.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
+from earwitness.protocols import benchmark
 from earwitness.protocols.settings import Settings
-from earwitness.records import Clip, Item, Judged, Table
+from earwitness.records import Clip, Item, Judged, Question, Table
 
-NAMES = ("mma", "thud", "av_confuse")
+NAMES = ("mma", "thud", "av_confuse", "benchmark")
 
 
 class ProtocolModule(Protocol):
@@ -40,8 +43,26 @@ def load(name: str) -> ProtocolModule:
     """The protocol of that name ("av-confuse" and "av_confuse" are one). Raises ValueError for an unknown one."""
     module = name.strip().lower().replace("-", "_")
     if module not in NAMES:
-        raise ValueError(f"there is no protocol {name!r}; there are mma, thud and av-confuse")
+        raise ValueError(f"there is no protocol {name!r}; there are mma, thud, av-confuse and benchmark")
     return cast(ProtocolModule, import_module(f"earwitness.protocols.{module}"))
 
 
-__all__ = ["NAMES", "ProtocolModule", "Settings", "load"]
+def items_of(
+    module: ProtocolModule, clips: Sequence[Clip], settings: Settings, questions: Sequence[Question] = ()
+) -> list[Item]:
+    """The protocol's items; ``questions`` are those of the question file, which only ``benchmark`` asks."""
+    if module.NAME == benchmark.NAME:
+        return benchmark.items(clips, settings, questions)
+    return module.items(clips, settings)
+
+
+def skipped_of(
+    module: ProtocolModule, clips: Sequence[Clip], settings: Settings, questions: Sequence[Question] = ()
+) -> list[str]:
+    """What the protocol could not use, in plain words; ``questions`` as in :func:`items_of`."""
+    if module.NAME == benchmark.NAME:
+        return benchmark.skipped(clips, settings, questions)
+    return module.skipped(clips, settings)
+
+
+__all__ = ["NAMES", "ProtocolModule", "Settings", "items_of", "load", "skipped_of"]

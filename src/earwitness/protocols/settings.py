@@ -11,10 +11,12 @@ MMA_CONDITIONS = (
 )  # fmt: skip
 THUD_CONDITIONS = ("original", "shift", "ladder", "mute", "swap")
 CONFUSE_CONDITIONS = ("full", "muted", "modified")
+BENCHMARK_CONDITIONS = ("original", "mute", "black")
+BENCHMARK_KNOWN = (*BENCHMARK_CONDITIONS, "sham", "no_track", "no_frames")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Choices of all three protocols. A protocol reads those that are its own, and ``seed`` and ``classes``.
+    """Choices of all protocols. A protocol reads those that are its own, and ``seed`` and ``classes``.
 
     ``seed`` draws everything random (option orders, donors, shifts, false captions); ``seeds`` are MMA's
     option-order repetitions, ``extra_seeds`` those of its abstention and step-by-step styles. ``classes`` is the
@@ -34,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     thud_styles: tuple[str, ...] = ("neutral", "direct")
     confuse_conditions: tuple[str, ...] = CONFUSE_CONDITIONS
     confuse_styles: tuple[str, ...] = ("leading", "neutral")
+    benchmark_conditions: tuple[str, ...] = BENCHMARK_CONDITIONS
     backgrounds: tuple[str, ...] = ()  # empty: all five
     long_context_tokens: int = 10_000
     context_position: Literal["before", "after"] = "before"
@@ -50,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ("thud_styles", ("neutral", "direct")),
             ("confuse_conditions", CONFUSE_CONDITIONS),
             ("confuse_styles", ("leading", "neutral")),
+            ("benchmark_conditions", BENCHMARK_KNOWN),
         ):
             unknown = [v for v in getattr(self, name) if v not in known]
             if unknown:

@@ -195,6 +195,12 @@ def figures(judged: Sequence[Judged]) -> list[Figure]:
         "Several things are seen; one of them was removed from the sound, and the model still hears it.",
         stems, lambda j: j.score.correct is False, 0.0, "seen", 0.5,
     )  # fmt: skip
+    asked = [j for j in some("yes_no", ("mute", "no_track")) if _no(j) and j.item.tags.get("answer") == "yes"]
+    add(
+        "presence", "Hears in silence what it is asked about",
+        "The sound is muted. Asked whether a thing that the untouched clip sounds like is heard, it says yes.",
+        asked, lambda j: j.score.correct is False, 0.0, "seen", 0.5,
+    )  # fmt: skip
     return out
 
 

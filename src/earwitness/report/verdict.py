@@ -82,7 +82,7 @@ def verdict(model: str, judged: Sequence[Judged]) -> Verdict:
         return end("no verdict", _failed(name, failed / len(judged)))
     if believes is not None:
         return end(*_by_conflict(name, believes, by_key))
-    silence = by_key.get("mute") or by_key.get("leak")
+    silence = by_key.get("mute") or by_key.get("leak") or by_key.get("presence")
     if silence is not None:
         return end(*_by_silence(name, silence))
     return end(

@@ -41,6 +41,12 @@ PROTOCOLS = {
         "it; or the whole sound is replaced by wind, rain, a bird, a drill or thunder.",
         "When Eyes and Ears Disagree, arXiv 2511.10059",
     ),
+    "benchmark": (
+        "A published benchmark, with and without the sound",
+        "The benchmark's own questions, on its clips as they are, muted, and black. What is still answered the same "
+        "way without the sound was not owed to the sound.",
+        "the question file's own source (docs/question_files.md)",
+    ),
 }
 
 GLOSSARY = (

@@ -18,9 +18,12 @@ from earwitness.audit import Plan
 from earwitness.datasets.opening import open_clips
 from earwitness.models import Model
 from earwitness.models.load import load_model
+from earwitness.protocols import items_of, skipped_of
 from earwitness.protocols import load as load_protocol
 from earwitness.records import ClipSet, Item
 from earwitness.session.settings import Options, chosen
+
+PROTOCOLS = ("mma", "thud", "av-confuse")
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,16 @@ class Job:
     info: runs.Info
     options: Options
     skipped: list[str]
+    missing: tuple[str, ...] = ()  # media that a question file names and that are not there
 
 
 def prepare(
-    *, model: str, clips: str = "foley", protocols: Sequence[str] = ("mma", "thud", "av-confuse"),
+    *, model: str, clips: str = "foley", protocols: Sequence[str] | None = None,
     limit: int | None = None, seed: int = 0, settings: Mapping[str, str] | None = None, command: str = "",
 ) -> Job:  # fmt: skip
     """Load the model and the clips and plan all items.
+
+    ``protocols`` are the three published ones unless given; for a question file, its own questions ("benchmark").
 
     Raises
     ------
@@ -48,16 +54,19 @@ def prepare(
         For an unknown model, protocol or setting, unreadable clips, or a plan without items.
     """
     settled, options = chosen(dict(settings or {}), model=model, seed=seed)
-    modules = [load_protocol(name) for name in dict.fromkeys(protocols)]
-    source = open_clips(clips, limit=limit, seed=seed)
+    media = None if options.media is None else Path(options.media)
+    source = open_clips(clips, limit=limit, seed=seed, media=media)
+    questions = getattr(source, "questions", ())  # of a question file
+    names = protocols or (("benchmark",) if questions else PROTOCOLS)
+    modules = [load_protocol(name) for name in dict.fromkeys(names)]
     loaded = load_model(model, **options.for_model)
     items: list[Item] = []
-    skipped: list[str] = []
+    skipped: list[str] = list(getattr(source, "left_out", ()))
     for module in modules:
-        made = module.items(source.clips, settled)
+        made = items_of(module, source.clips, settled, questions)
         if not made:
             skipped.append(f"{module.NAME}: nothing to ask")
-        skipped += module.skipped(source.clips, settled)
+        skipped += skipped_of(module, source.clips, settled, questions)
         items += made
     if not items:
         raise ValueError("nothing to ask: " + "; ".join(skipped))
@@ -68,9 +77,9 @@ def prepare(
         view=msgspec.to_builtins(loaded.view), decoding=getattr(loaded, "decoding", "greedy"),
         versions=_versions(), git=_git(),
     )  # fmt: skip
-    return Job(
-        loaded, source, items, audit.priced(audit.plan(items), items, source, loaded), info, options, skipped
-    )
+    priced = audit.priced(audit.plan(items), items, source, loaded)
+    missing = tuple(str(name) for name in getattr(source, "missing", ()))
+    return Job(loaded, source, items, priced, info, options, skipped, missing)
 
 
 def _versions() -> dict[str, str]:

@@ -47,6 +47,8 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     runs.write_lines(folder / "clips.jsonl", job.clips.clips)
     runs.write_lines(folder / "items.jsonl", job.items)
     runs.write_info(folder, info)
+    if job.missing:
+        (folder / "missing.txt").write_text("\n".join(job.missing) + "\n")
     options = job.options
     counts = audit.ask(
         job.model, job.clips, job.items, folder,
