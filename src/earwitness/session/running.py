@@ -42,6 +42,9 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     elif any(folder.iterdir()):
         raise runs.RunError(f"{folder} is not empty and holds no run: take another --out")
     answers = runs.read_answers(folder)
+    budget = getattr(job.model, "budget", None)
+    if budget is not None:  # of a served model: what earlier calls of this run have spent counts
+        budget.before = info.stats.get("cost_usd", 0.0)
     if any(item.id not in answers for item in job.items) or not info.checks:
         info.checks = audit.check_model(job.model, _check_clip(job))
     runs.write_lines(folder / "clips.jsonl", job.clips.clips)
@@ -50,12 +53,19 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     if job.missing:
         (folder / "missing.txt").write_text("\n".join(job.missing) + "\n")
     options = job.options
-    counts = audit.ask(
-        job.model, job.clips, job.items, folder,
-        progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
-    )  # fmt: skip
-    for name, value in {**counts, **getattr(job.model, "counts", {})}.items():
-        info.stats[name] = info.stats.get(name, 0) + float(value) if name != "failed" else float(value)
+    counts: dict[str, float] = {}
+    try:
+        counts = audit.ask(
+            job.model, job.clips, job.items, folder,
+            progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
+        )  # fmt: skip
+    finally:  # a run that stops (its budget is spent, Ctrl-C) has cost what it has cost
+        info.decoding = getattr(job.model, "decoding", info.decoding)
+        for name, value in {**counts, **getattr(job.model, "counts", {})}.items():
+            info.stats[name] = info.stats.get(name, 0) + float(value) if name != "failed" else float(value)
+        runs.write_info(folder, info)
+        if hasattr(job.model, "close"):
+            job.model.close()
     info.finished = now()
     runs.write_info(folder, info)
     warnings = []

@@ -73,7 +73,7 @@ def chosen(given: dict[str, str], *, model: str, seed: int) -> tuple[Settings, O
     """The protocols' settings and the audit's options from key=value pairs; ValueError for an unknown key."""
     own = {k: given.pop(k) for k in list(given) if k in Options.__struct_fields__}
     base: dict[str, Any] = {"seed": seed}
-    if model == "hans":
+    if model == "hans" or model.endswith("#hans"):
         base["long_context_tokens"] = HANS_CONTEXT
     for key, value in given.items():
         if key not in Settings.__struct_fields__:
