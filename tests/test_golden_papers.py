@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from earwitness import questions
+from earwitness import published, questions
 from earwitness.protocols import av_confuse, mma, thud
 from earwitness.protocols.thud_tables import AXES, avg_gap, axis, three_class
 from earwitness.records import Answer, Cell, Estimate, Intervention, Item, Judged, Score, Table
@@ -35,21 +35,15 @@ def estimate(tables: list[Table], name: str, row: str, column: str) -> Estimate:
     return got
 
 
-# --- Thud, arXiv 2605.16403, Figure 3: eight axes of six models ---
-MODELS = ("Gemini-3.1-Pro", "MiniCPM-o-4.5", "Nemotron-3", "Qwen3-Omni", "Ming-2.0", "MiMo-V2.5")
-FIGURE_3 = {
-    "Mute Hallucination": (0.87, 0.81, 0.68, 0.99, 0.39, 0.99),
-    "Swap False-Match": (0.82, 0.95, 0.80, 0.63, 0.85, 0.85),
-    "False Silence": (0.0, 0.0, 0.0, 0.0, 0.01, 0.0),
-    "Swap False-Mismatch": (0.06, 0.04, 0.11, 0.25, 0.10, 0.11),
-    "Audio Dodge": (0.0, 0.0, 0.31, 0.03, 0.05, 0.0),
-    "Offset Blindness": (0.30, 0.74, 0.31, 0.98, 0.51, 0.71),
-    "Direction Confusion": (0.33, 0.47, 0.61, 0.43, 0.59, 0.66),
-    "False Sync Alarm": (0.45, 0.16, 0.64, 0.0, 0.46, 0.26),
-}
-# Avg Gap as the text prints it (section 3.2). Table 1's other rows are not in the copy at hand: see below.
-AVG_GAP = {"MiniCPM-o-4.5": 0.807, "MiMo-V2.5": 0.784}
+# --- Thud, arXiv 2605.16403, Figure 3: eight axes of six models, as they are in ``published`` ---
+MODELS = tuple(r.model for r in published.rows("Mute Hallucination"))
+# Avg Gap as the text prints it (section 3.2); the other rows of Table 1 are not in the copy at hand.
+AVG_GAP = {r.model: r.value for r in published.rows("Avg Gap")}
 N = 1000  # clips: enough for two decimals to be whole counts
+
+
+def figure_3(model: str) -> dict[str, float]:
+    return {name: next(r.value for r in published.rows(name) if r.model == model) for name in AXES}
 
 
 def thud_item(clip: int, condition: str, task: str, target: str, offset: float = 0.0) -> Item:
@@ -71,7 +65,7 @@ def spread(n: int, **shares: float) -> list[str]:
 
 
 def answers_of(model: str) -> list[Judged]:
-    rate = {name: values[MODELS.index(model)] for name, values in FIGURE_3.items()}
+    rate = figure_3(model)
     dodge = rate["Audio Dodge"]  # as large on silenced as on original clips: the figure gives their mean
     hidden = min(dodge, 1 - rate["Mute Hallucination"])
     plan: list[tuple[str, str, str, list[str], float]] = [
@@ -101,7 +95,7 @@ def answers_of(model: str) -> list[Judged]:
 @pytest.mark.parametrize("model", MODELS)
 def test_figure_3_and_its_identities(model: str) -> None:
     answers = answers_of(model)
-    rate = {name: values[MODELS.index(model)] for name, values in FIGURE_3.items()}
+    rate = figure_3(model)
     for name in AXES:
         got = axis(answers, name)
         assert got is not None
@@ -136,24 +130,18 @@ def test_always_desync_scores_two_thirds_of_a_one_to_two_set() -> None:
 
 
 # --- MMA-Bench, arXiv 2511.22826, Table 3: 658 clips, each aligned and misaligned ---
-TABLE_3 = {
-    "Gemini-2.5-Pro": (97.90, 95.28, 60.37, 24.95),
-    "Gemini-2.0-Flash": (96.71, 91.91, 57.21, 9.42),
-    "Gemini-2.0-Flash-Lite": (94.89, 94.11, 59.19, 4.04),
-    "Qwen3-Omni-30B": (92.88, 83.73, 57.39, 14.58),
-    "Qwen2.5-Omni-7B": (76.68, 58.72, 46.60, 25.16),
-    "VideoLLaMA2": (56.35, 36.11, 36.12, 18.46),
-    "ChatBridge": (51.64, 54.71, 41.61, 7.07),
-    "PandaGPT": (28.75, 29.79, 13.12, 1.18),
-    "Qwen2.5-Omni-7B tuned": (94.68, 94.37, 88.14, 79.79),
-}
-# Table 5: before, after, and the gain in brackets.
-TABLE_5 = ((37.81, 91.88, 54.07), (11.98, 28.63, 16.65), (63.65, 78.02, 14.37), (34.75, 28.36, -6.39))
+TABLE_3 = tuple(dict.fromkeys(r.model for t in published.tables("mma") if t.table == "Table 3" for r in t.results))
+BASE = "Qwen2.5-Omni-7B"
+TABLE_5 = [(text, sense) for text in ("misleading_caption", "long_context") for sense in ("visual", "audio")]
 
 
-def mma_answers(percent: float, condition: str, question: str, clips: int = 658) -> list[Judged]:
+def percent(table: str, model: str, metric: str, condition: str) -> float:
+    return 100 * published.value("mma", table, model, metric, condition).value
+
+
+def mma_answers(share: float, condition: str, question: str, clips: int = 658) -> list[Judged]:
     total = clips * 3
-    right = round(percent / 100 * total)
+    right = round(share / 100 * total)
     out = []
     for k in range(total):
         clip, seed = k % clips, k // clips
@@ -169,36 +157,47 @@ def mma_answers(percent: float, condition: str, question: str, clips: int = 658)
 
 @pytest.mark.parametrize("model", TABLE_3)
 def test_mma_table_3(model: str) -> None:
-    va, vm, aa, am = TABLE_3[model]
+    va, vm, aa, am = (
+        percent("Table 3", model, f"{sense} accuracy", condition)
+        for sense in ("visual", "audio")
+        for condition in ("aligned", "audio_swapped")
+    )
     answers = [
         *mma_answers(va, "aligned", "visual"), *mma_answers(vm, "audio_swapped", "visual"),
         *mma_answers(aa, "aligned", "audio"), *mma_answers(am, "audio_swapped", "audio"),
     ]  # fmt: skip
     made = mma.tables(answers)
-    for row, question, percent in (
+    for row, question, printed in (
         ("aligned", "visual question", va), ("audio swapped", "visual question", vm),
         ("aligned", "audio question", aa), ("audio swapped", "audio question", am),
     ):  # fmt: skip
         got = estimate(made, "mma_accuracy", row, question)
-        assert 100 * got.value == pytest.approx(percent, abs=0.03)
+        assert 100 * got.value == pytest.approx(printed, abs=0.03)
         assert got.low < got.value < got.high
         assert (got.n, got.clusters) == (1974, 658)
     drop = estimate(made, "mma_differences", "audio swapped", "audio question")
     assert 100 * drop.value == pytest.approx(am - aa, abs=0.06)
 
 
-@pytest.mark.parametrize(("before", "after", "gain"), TABLE_5)
-def test_mma_table_5_gains(before: float, after: float, gain: float) -> None:
+@pytest.mark.parametrize(("text", "sense"), TABLE_5)
+def test_mma_table_5_gains(text: str, sense: str) -> None:
+    before, after = (percent("Table 5", m, f"{sense} accuracy", text) for m in (BASE, f"{BASE} tuned"))
     answers = [*mma_answers(before, "aligned", "visual"), *mma_answers(after, "long_context", "visual")]
     got = estimate(mma.tables(answers), "mma_differences", "long context", "visual question")
+    gain = percent("Table 5, gains", f"{BASE} tuned", f"{sense} accuracy gain", text)
     assert 100 * got.value == pytest.approx(gain, abs=0.06)
 
 
 # --- AV-ConfuseBench, arXiv 2511.10059, Table 6: 73 questions, all of them on muted instruments ---
-@pytest.mark.parametrize(
-    ("right", "percent", "yes", "low", "high"), [(6, 8.22, 91.78, 3.8, 16.8), (20, 27.40, 72.60, 18.5, 38.6)]
-)
-def test_av_confuse_table_6(right: int, percent: float, yes: float, low: float, high: float) -> None:
+@pytest.mark.parametrize(("right", "model", "low", "high"), [(6, "", 3.8, 16.8), (20, " RL-CoMM", 18.5, 38.6)])
+def test_av_confuse_table_6(right: int, model: str, low: float, high: float) -> None:
+    printed, yes = (
+        published.value("av_confuse", "Table 6", f"Qwen2.5-Omni-3B{model}", metric, "muted")
+        for metric in ("accuracy", "says yes")
+    )
+    own = printed.interval()
+    assert own is not None
+    assert (round(100 * own.low, 1), round(100 * own.high, 1)) == (low, high)
     answers = [
         judged(
             Item(
@@ -213,10 +212,10 @@ def test_av_confuse_table_6(right: int, percent: float, yes: float, low: float, 
     made = av_confuse.tables(answers)
     row = "left-out things only (as published)"
     got = estimate(made, "confuse_muted_leading", row, "HR")
-    assert 100 * got.value == pytest.approx(percent, abs=0.005)
+    assert got.value == pytest.approx(printed.value, abs=5e-5)
     assert (round(100 * got.low, 1), round(100 * got.high, 1)) == (low, high)
     said = estimate(made, "confuse_muted_leading", row, "says yes")
-    assert 100 * said.value == pytest.approx(yes, abs=0.005)
+    assert said.value == pytest.approx(yes.value, abs=5e-5)
     assert estimate(made, "confuse_muted_leading", "always no", "HR").value == 1.0
 
 

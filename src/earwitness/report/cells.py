@@ -236,6 +236,10 @@ def checks(found: Sequence[dict[str, Any]]) -> Grid | None:
         what = {
             "original": "the clip as it is", "tone": "a 440 Hz tone as sound", "mute": "silence as sound",
             "noise": "white noise as sound", "no_track": "no sound track", "black": "black pictures",
+            "no_frames": "no pictures", "original again": "the clip once more",
+            "black+original": "black pictures, its own sound", "black+tone": "black pictures, a tone",
+            "black+mute": "black pictures, silence", "mute+original": "silence, its own pictures",
+            "mute+black": "silence, black pictures", "mute+no_frames": "silence, no pictures",
         }.get(str(check.get("condition")), str(check.get("condition")))  # fmt: skip
         lines.append(Line(f"{organ}: {what}", cells))
     return Grid(

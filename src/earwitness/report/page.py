@@ -18,6 +18,7 @@ from earwitness import run as runs
 from earwitness.records import Judged, Table
 from earwitness.report import cells, charts, players, telling
 from earwitness.report.figures import unscored
+from earwitness.report.published import beside
 from earwitness.report.verdict import Verdict, clips_of, interval, percent, spoken_name, verdict
 from earwitness.report.words import GLOSSARY, PROTOCOLS
 
@@ -65,10 +66,11 @@ def build(folder: Path, *, embed: bool = False) -> Path:
         chosen=_chosen(judged),
         shown_first=SHOWN_FIRST,
         charts=[_chart(c, pictures[c.id], folder, embed) for c in drawn],
-        protocols=_protocols(tables),
+        protocols=_protocols([*tables, *beside(spoken_name(info.model), tables)]),
         checks=cells.checks(info.checks),
         check_says=_check_says(info.checks),
         fed=cells.fed(judged),
+        sent=_sent(judged),
         failures=cells.failures(judged),
         failure_says=_failure_says(judged, info.item_count),
         facts=_facts(info),
@@ -170,10 +172,20 @@ def _chosen(judged: Sequence[Judged]) -> str:
     )
 
 
+def _sent(judged: Sequence[Judged]) -> bool:
+    """Whether the receipts are of what was sent to a server."""
+    return any(j.answer.fed is not None and j.answer.fed.measured == "sent" for j in judged)
+
+
 def _check_says(checks: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for organ, key, what in (("audio", "audio_hash", "sound"), ("visual", "video_hash", "picture")):
-        group = [c for c in checks if c.get("organ") == organ and (c.get("fed") or {}).get(key)]
+        mine = [c for c in checks if c.get("organ") == organ]
+        proof = next((c["proof"] for c in mine if c.get("proof")), None)
+        if proof is not None:  # a served model: receipts are of what was sent, and prove nothing
+            parts.append(f"The {what}: {proof}.")
+            continue
+        group = [c for c in mine if (c.get("fed") or {}).get(key)]
         if not group:
             continue
         different = len({c["fed"][key] for c in group})

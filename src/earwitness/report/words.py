@@ -43,8 +43,8 @@ PROTOCOLS = {
     ),
     "benchmark": (
         "A published benchmark, with and without the sound",
-        "The benchmark's own questions, on its clips as they are, muted, and black. What is still answered the same "
-        "way without the sound was not owed to the sound.",
+        "The benchmark's own questions, on its clips as they are, muted, and black. What is still answered the "
+        "same way without the sound was not owed to the sound.",
         "the question file's own source (docs/question_files.md)",
     ),
 }

@@ -84,7 +84,18 @@ def prepare(
 
 def _versions() -> dict[str, str]:
     found = {"earwitness": __version__, "python": platform.python_version()}
-    for name in ("numpy", "av", "soxr", "torch", "transformers", "tokenizers", "openai"):
+    for name in (
+        "numpy",
+        "av",
+        "soxr",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "openai",
+        "google-genai",
+        "vllm",
+        "ray",
+    ):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

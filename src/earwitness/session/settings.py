@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True):
     once, at most), ``timeout`` in seconds, ``retries``, ``max_cost`` in dollars with ``price_in`` and
     ``price_out`` (dollars a million tokens), ``max_tokens`` of the whole run, ``choice_logprobs``,
     ``audio_codec`` (flac, aac).
+    Gemini: ``upload`` (auto, always, never), ``thinking`` (tokens, -1, or minimal, low, medium, high).
 
     ``workers`` and ``executor`` as the flags say; ``judge`` names the model that reads free answers; ``media``
     is the folder of a question file's videos.
@@ -51,6 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     price_out: float | None = None
     choice_logprobs: str | None = None
     audio_codec: str | None = None
+    upload: str | None = None
+    thinking: str | None = None
     # where the work is done, and who judges
     workers: int = 1
     executor: Literal["process", "ray"] = "process"
@@ -65,7 +68,7 @@ class Options(msgspec.Struct, frozen=True):
 
 MODEL = (
     "device", "dtype", "attn", "fps", "max_pixels", "batch", "parts", "concurrency", "timeout", "retries",
-    "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec",
+    "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec", "upload", "thinking",
 )  # fmt: skip
 
 
