@@ -21,13 +21,14 @@ test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3000
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks docs
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
+	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/mypy
+	MYPYPATH=src $(BIN)/mypy --strict examples/*.py
 
 fmt: $(READY)
-	$(BIN)/ruff check --fix-only -q src tests benchmarks docs
-	$(BIN)/ruff format src tests benchmarks docs
+	$(BIN)/ruff check --fix-only -q src tests benchmarks examples docs
+	$(BIN)/ruff format src tests benchmarks examples docs
 
 bench: $(READY)
 	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

@@ -26,7 +26,12 @@ MORE = "Scale, cost and judges"
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="hans, fake:hears, qwen2.5-omni:PATH, qwen3-omni:PATH, module:factory"),
+    typer.Option(
+        "--model",
+        "-m",
+        help="hans, fake:hears, qwen2.5-omni:PATH, qwen3-omni:PATH, vllm:PATH, openai:URL#MODEL, gemini:MODEL, "
+        "module:factory",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="seed of clips, donors and orders")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="where to write")]

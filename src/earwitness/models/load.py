@@ -5,17 +5,26 @@
 ``fake:KIND``                 controls with a known grounding (``earwitness.models.fake``)
 ``qwen2.5-omni:PATH-OR-ID``   a thinker or full checkpoint: a folder or a hub id
 ``qwen3-omni:PATH-OR-ID``     the same of the next family
-``package.module:factory``    any callable that returns an object with the Model protocol
+``vllm:PATH-OR-ID``           a full Qwen omni checkpoint, asked through vLLM on this machine
+``openai:URL#MODEL``          a model behind a server that speaks OpenAI's protocol (vLLM, SGLang, hosted)
+``gemini:MODEL``              a model of Google's Gemini API
+``package.module:factory``    any callable that returns an object with the Model protocol; a module may lie in the
+                              working folder
 ============================  ===================================================================================
 
-Nothing is registered anywhere: a third party's model is an importable name.
+Nothing is registered anywhere: a third party's model is an importable name. An option goes to the family that has
+it (a keyword argument of its own), and to no other.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from earwitness.models import Model
 from earwitness.models.fake import control
@@ -23,39 +32,33 @@ from earwitness.records import View
 
 HANS = Path(__file__).parent / "hans"
 FAMILIES = ("qwen2.5-omni", "qwen3-omni")
-KNOWN = "hans, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, package.module:factory"
+KNOWN = (
+    "hans, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, vllm:PATH-OR-HUB-ID, "
+    "openai:URL#MODEL, gemini:MODEL, package.module:factory"
+)
 LOCAL = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
+SERVED = {"openai": "openai", "gemini": "google"}  # family -> the package it talks through
+LOCAL_OPTIONS = ("device", "dtype", "attn", "fps", "max_pixels", "batch")
+FAKE_OPTIONS = ("device", "dtype", "fps", "max_pixels", "batch")  # of which only fps means anything to them
 NEEDED = ("name", "revision", "view", "abilities", "answer")
 
 
-def load_model(
-    name: str,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    attn: str | None = None,
-    fps: float | None = None,
-    max_pixels: int | None = None,
-    batch: int | None = None,
-) -> Model:
+def load_model(name: str, **options: object) -> Model:
     """The model of that name.
 
     Parameters
     ----------
-    device, dtype, attn : where and how a local model computes ("cuda:1", "bfloat16", "eager").
-    fps, max_pixels : how clips are sampled for it; default: what the model wants.
-    batch : questions it answers together.
-    Options left at None are not passed on; a ``package.module:factory`` is called with the others.
+    options : what the family takes; those left at None are not passed on. Local models: device, dtype, attn and
+        batch (see ``qwen_load.load_thinker``, ``qwen_omni.QwenOmni``); served ones: see ``openai_api.OpenAIModel``
+        and ``gemini.GeminiModel``; all: fps and max_pixels, how clips are sampled. A ``package.module:factory`` is
+        called with whatever was given.
 
     Raises
     ------
     ValueError
-        Where the name is unknown, the checkpoint cannot be loaded, an option does not fit, or the packages for
-        local models are not installed.
+        Where the name is unknown, the model cannot be loaded or reached, an option is not one of the family's, or
+        the packages it needs are not installed.
     """
-    options: dict[str, object] = {
-        "device": device, "dtype": dtype, "attn": attn, "fps": fps, "max_pixels": max_pixels, "batch": batch,
-    }  # fmt: skip
     given = {key: value for key, value in options.items() if value is not None}
     family, _, rest = name.strip().partition(":")
     if name == "hans":
@@ -64,24 +67,32 @@ def load_model(
         return _local("hans", str(HANS), None, given)
     if family == "fake":
         return _fake(rest, given)
-    if family in FAMILIES:
+    if family in (*FAMILIES, "vllm"):
         if not rest:
             raise ValueError(f"{name!r} names no checkpoint: say {family}:PATH-OR-HUB-ID")
-        return _local(f"{family}:{rest}", rest, family, given)
-    if rest and "." in family and "/" not in family:
+        return _vllm(name, rest, given) if family == "vllm" else _local(f"{family}:{rest}", rest, family, given)
+    if family in SERVED:
+        return _served(name.strip(), family, rest, given)
+    if rest and _importable(family):
         return _third_party(name, family, rest, given)
     raise ValueError(f"unknown model {name!r}; known: {KNOWN}")
 
 
-def _fake(kind: str, given: Mapping[str, object]) -> Model:
-    odd = set(given) - {"fps", "max_pixels", "batch", "device", "dtype"}
+def _fitting(name: str, given: Mapping[str, object], known: Iterable[str]) -> None:
+    """Refuse options that this family has not."""
+    odd = sorted(set(given) - set(known))
     if odd:
-        raise ValueError(f"fake:{kind} takes no {', '.join(sorted(odd))}")
+        raise ValueError(f"{name} takes no {', '.join(odd)}; its options: {', '.join(sorted(known))}")
+
+
+def _fake(kind: str, given: Mapping[str, object]) -> Model:
+    _fitting(f"fake:{kind}", given, FAKE_OPTIONS)
     fps = given.get("fps")
     return control(kind, view=View(size=(112, 112), fps=float(str(fps))) if fps is not None else None)
 
 
-def _local(name: str, path: str, family: str | None, given: Mapping[str, object]) -> Model:
+def _local(name: str, path: str, family: str | None, given: Mapping[str, Any]) -> Model:
+    _fitting(name, given, LOCAL_OPTIONS)
     try:
         from earwitness.models.qwen_omni import QwenOmni
     except ModuleNotFoundError as error:
@@ -90,12 +101,61 @@ def _local(name: str, path: str, family: str | None, given: Mapping[str, object]
         raise ValueError(
             f"{name} runs on this machine and needs {error.name}: pip install 'earwitness[local]'"
         ) from error
-    return QwenOmni(path, name=name, family=family, **given)  # type: ignore[arg-type]
+    return QwenOmni(path, name=name, family=family, **given)
+
+
+def _vllm(name: str, path: str, given: Mapping[str, Any]) -> Model:
+    try:
+        from earwitness.models.vllm_offline import VllmOmni
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("vllm", *LOCAL):
+            raise
+        raise ValueError(
+            f"{name} needs {error.name}: pip install earwitness vllm, in an environment of its own (vLLM wants "
+            f"another transformers than earwitness[local])"
+        ) from error
+    return _made(name, VllmOmni, path, given)
+
+
+def _served(name: str, family: str, rest: str, given: Mapping[str, Any]) -> Model:
+    if not rest:
+        raise ValueError(
+            f"{name!r} names no model: say {'openai:URL#MODEL' if family == 'openai' else 'gemini:MODEL'}"
+        )
+    maker: Callable[..., Any]
+    try:
+        if family == "openai":
+            from earwitness.models.openai_api import OpenAIModel as maker
+        else:
+            from earwitness.models.gemini import GeminiModel as maker
+        return _made(name, maker, rest, given)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != SERVED[family]:
+            raise
+        raise ValueError(f"{name} needs {error.name}: pip install 'earwitness[api]'") from error
+
+
+def _made(name: str, maker: Callable[..., Any], rest: str, given: Mapping[str, Any]) -> Model:
+    """The model that a family's class makes; its options are that class's keyword arguments."""
+    known = [p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    _fitting(name, given, [option for option in known if option != "name"])
+    model: Model = maker(rest, name=name, **given)
+    return model
+
+
+def _importable(module: str) -> bool:
+    """Whether that is a module's name: dotted, or of a module that is there. Looks into the working folder too."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # as ``python -m`` does, but last: a file that lies about hides no package
+    if not all(part.isidentifier() for part in module.split(".")):
+        return False
+    return "." in module or importlib.util.find_spec(module) is not None
 
 
 def _third_party(name: str, module: str, factory: str, given: Mapping[str, object]) -> Model:
     try:
-        made = getattr(importlib.import_module(module), factory)(**given)
+        maker = getattr(importlib.import_module(module), factory)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise
@@ -104,6 +164,12 @@ def _third_party(name: str, module: str, factory: str, given: Mapping[str, objec
         if hasattr(importlib.import_module(module), factory):
             raise
         raise ValueError(f"{name}: module {module} has no {factory}") from error
+    if not callable(maker):
+        raise ValueError(f"{name}: {factory} is a {type(maker).__name__}, nothing that makes a model when called")
+    takes = inspect.signature(maker).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in takes):
+        _fitting(name, given, [p.name for p in takes if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)])
+    made = maker(**given)
     lacking = [what for what in NEEDED if not hasattr(made, what)]
     if lacking:
         raise ValueError(

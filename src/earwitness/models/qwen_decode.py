@@ -9,7 +9,8 @@ on from the question's cache. Positions are explicit throughout: a padded slot i
 
 All of this is exact: what a row sees, and at which positions, is what the plain way shows it.
 
-Functions: ``prefill``, ``extend``, ``ask`` (uses ``read_question``, ``score_choices``, ``write``), ``whole_text``.
+Functions: ``prefill``, ``extend``, ``ask`` (uses ``read_question``, ``score_choices``, ``write``), ``read_steps``,
+``whole_text``.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from transformers import DynamicCache
 
 from earwitness.models.qwen_cache import Heard, Seen
 from earwitness.models.qwen_inputs import Layout, Thinker
+from earwitness.models.spelling import Spelled, Token
+from earwitness.records import Answer
 
 Tokens = tuple[int, ...]
 
@@ -48,11 +52,23 @@ class Row:
     limit: int
 
 
+class Step(NamedTuple):
+    """One generated token, its log-prob, and the likeliest tokens in its place with theirs.
+
+    Log-probs are those of the whole vocabulary, as choices are scored: media tokens, which are never generated,
+    keep their share.
+    """
+
+    token: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Said:
     """What came back for a row: the generated tokens (end token left out), and a log-prob per choice."""
 
-    tokens: Tokens
+    steps: tuple[Step, ...]
     logprobs: tuple[float, ...]
 
 
@@ -118,14 +134,17 @@ def extend(thinker: Thinker, prefix: Prefix, at: Sequence[int], texts: Sequence[
     )
 
 
-def ask(thinker: Thinker, prefix: Prefix, rows: Sequence[Row]) -> list[Said]:
-    """Read each row's question behind its prefix, score its choices, and let it answer greedily."""
+def ask(thinker: Thinker, prefix: Prefix, rows: Sequence[Row], *, top: int = 0) -> list[Said]:
+    """Read each row's question behind its prefix, score its choices, and let it answer greedily.
+
+    ``top`` is how many of the likeliest tokens to tell beside each token said.
+    """
     at = torch.tensor([row.prefix for row in rows], device=thinker.device)
     cache = _spread(prefix, at)
     logits, mask, ends = read_question(thinker, cache, prefix, at, rows)
     logprobs = score_choices(thinker, cache, mask, ends, logits, rows)
-    written = write(thinker, cache, mask, ends, logits, [row.limit for row in rows])
-    return [Said(t, p) for t, p in zip(written, logprobs, strict=True)]
+    written = write(thinker, cache, mask, ends, logits, [row.limit for row in rows], top=top)
+    return [Said(tuple(steps), scored) for steps, scored in zip(written, logprobs, strict=True)]
 
 
 def _spread(prefix: Prefix, at: torch.Tensor) -> DynamicCache:
@@ -232,22 +251,25 @@ def write(
     ends: torch.Tensor,
     first: torch.Tensor,
     limits: Sequence[int],
-) -> list[Tokens]:
+    *,
+    top: int = 0,
+) -> list[list[Step]]:
     """Greedy decoding of all rows; rows that are done leave the batch once they are half of it."""
     suppressed = torch.tensor(thinker.suppressed, dtype=torch.long, device=thinker.device)
     stop = set(thinker.ends)
-    written: list[list[int]] = [[] for _ in limits]
+    written: list[list[Step]] = [[] for _ in limits]
     live = list(range(len(limits)))  # rows of the cache -> rows of the answer
     done = [False] * len(limits)
     scores, position = first, ends
     for step in range(max(limits)):
         chosen = scores.index_fill(-1, suppressed, -torch.inf).argmax(-1)
-        for row, token in zip(live, chosen.tolist(), strict=True):
+        steps = read_steps(scores, chosen, top)
+        for row, made in zip(live, steps, strict=True):
             if done[row]:
                 continue
-            if token not in stop:
-                written[row].append(token)
-            done[row] = token in stop or step + 1 >= limits[row]
+            if made.token not in stop:
+                written[row].append(made)
+            done[row] = made.token in stop or step + 1 >= limits[row]
         kept = [n for n, row in enumerate(live) if not done[row]]
         if not kept:
             break
@@ -259,9 +281,33 @@ def write(
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], 1)
         hidden = _run(thinker, cache, chosen[:, None], mask, position[:, None])
         scores, position = _log_probs(thinker, hidden[:, -1]), position + 1
-    return [tuple(tokens) for tokens in written]
+    return written
+
+
+def read_steps(scores: torch.Tensor, chosen: torch.Tensor, top: int) -> list[Step]:
+    """What was said at one step, from log-probs [R, V] and chosen tokens [R]."""
+    logprobs = scores.gather(-1, chosen[:, None])[:, 0].tolist()
+    if not top:
+        return [Step(t, p) for t, p in zip(chosen.tolist(), logprobs, strict=True)]
+    best = scores.topk(min(top, scores.shape[-1]), -1)
+    return [
+        Step(t, p, tuple(zip(tokens, values, strict=True)))
+        for t, p, tokens, values in zip(
+            chosen.tolist(), logprobs, best.indices.tolist(), best.values.tolist(), strict=True
+        )
+    ]
 
 
 def whole_text(thinker: Thinker, tokens: Sequence[int]) -> str:
     """The words of an answer, special tokens left out."""
     return str(thinker.processor.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+
+
+def spelled(thinker: Thinker, answer: Answer, steps: Sequence[Step]) -> Spelled:
+    """The answer with its tokens as texts."""
+    decode = thinker.processor.tokenizer.decode
+    tokens = tuple(
+        Token(str(decode([s.token])), s.logprob, tuple((str(decode([t])), p) for t, p in s.likeliest))
+        for s in steps
+    )
+    return Spelled(**{name: getattr(answer, name) for name in answer.__struct_fields__}, tokens=tokens)

@@ -7,92 +7,46 @@ What is shared, and exactly so (``plain=True`` shares nothing and is what the te
   begin with the same long text read that once;
 - choices of a question are scored as one tree behind it, then the answer is decoded greedily from there.
 
+How many questions go together follows the memory (``qwen_memory``): where it runs out, a batch is halved and what
+has no answer yet is asked again; an item that does not fit alone is an error of that item.
+
 Conventions: greedy decoding, media tokens never generated, an empty generation is an error and not an answer.
 ``Answer.logprobs`` maps each choice to the natural log of its whole text's probability behind the prompt (sum
-over its tokens, no end token). ``Answer.fed`` is read off the tensors that went in.
+over its tokens, no end token); ``Answer.logprob`` is the same of the text that was said. ``Answer.fed`` is read
+off the tensors that went in.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import torch
 
 from earwitness.models import qwen_decode as decode
 from earwitness.models import qwen_inputs as inputs
+from earwitness.models import qwen_memory as memory
 from earwitness.models import qwen_plain as plainly
 from earwitness.models import qwen_towers as towers
 from earwitness.models.qwen_cache import FeatureCache, Heard, Seen
+from earwitness.models.qwen_groups import Group, Question, batches, chunks, families, halves
 from earwitness.models.qwen_inputs import Kind, Layout, Thinker
-from earwitness.models.qwen_load import load_thinker, wrap
+from earwitness.models.qwen_load import load_thinker, spread, wrap
 from earwitness.records import Answer, Fed, Item, Media, View, digest
-
-_T = TypeVar("_T")
-BATCH = 32
-SCORES = 1 << 22  # attention scores of one head in a batch, at most: long texts gain nothing from company
-SHARED = 64  # tokens that questions on the same media must have in common to be read together
-TOKENS = 1 << 17  # tokens in a batch's keys and values, at most: 7.5 GB for Qwen2.5-Omni-7B in bfloat16
-
-
-@dataclass(eq=False)
-class _Group:
-    """Questions on the same media with the same beginning: one prefix."""
-
-    media: Media
-    kind: Kind
-    before: tuple[int, ...]
-    asks: list[tuple[int, Item, tuple[int, ...]]]  # place in the call, item, tokens behind the media
-    size: int  # tokens of the prefix, estimated from the media's shape
-
-
-class _Question(NamedTuple):
-    """One question: its place in the call, which prefix it follows, and its tokens behind that."""
-
-    place: int
-    item: Item
-    prefix: int
-    tokens: tuple[int, ...]
-
-
-class _Family(NamedTuple):
-    """Questions on the same media that begin with the same long text (MMA's long context)."""
-
-    prefix: int
-    text: tuple[int, ...]
-    asks: list[_Question]
-
-
-def _families(groups: list[_Group]) -> tuple[list[_Question], list[_Family]]:
-    """Questions that stand alone, and those that share at least SHARED tokens behind their media."""
-    alike: dict[object, list[_Question]] = {}
-    for g, group in enumerate(groups):
-        for place, item, after in group.asks:
-            key = (g, after[:SHARED]) if len(after) > SHARED else place
-            alike.setdefault(key, []).append(_Question(place, item, g, after))
-    singles = [q for some in alike.values() if len(some) == 1 for q in some]
-    families = []
-    for some in alike.values():
-        if len(some) > 1:
-            low, high = min(q.tokens for q in some), max(q.tokens for q in some)
-            least = min(len(q.tokens) for q in some) - 1  # each keeps a token of its own to be read last
-            common = next((n for n in range(least) if low[n] != high[n]), least)
-            families.append(_Family(some[0].prefix, low[:common], some))
-    return singles, families
 
 
 class QwenOmni:
-    """A Qwen omni thinker behind the Model protocol.
+    """A Qwen omni thinker behind the Model protocol; also ``spell``: answers token by token.
 
     Parameters
     ----------
     path : a checkpoint folder or hub id, of a thinker or of a full Omni model; or a ``Thinker`` from ``wrap``.
-    plain : one processor call and one ``generate`` per item, nothing shared.
+    plain : one processor call and one ``generate`` per item, nothing shared; always so where the weights lie on
+        several devices.
     logprobs : score the choices of items that have some.
-    batch : questions decoded together.
+    batch : questions decoded together, at most; default: 32 on a CPU, found by trying on a GPU.
     cache_bytes : bound of each of the two feature caches.
     Other arguments: see ``qwen_load.load_thinker``.
 
@@ -101,6 +55,8 @@ class QwenOmni:
     ValueError
         Where the checkpoint is unknown or incomplete, or the options do not fit.
     """
+
+    _top: int | None = None  # set while answers are spelled: how many of the likeliest tokens to tell
 
     def __init__(
         self,
@@ -125,8 +81,9 @@ class QwenOmni:
         self.name = name or named or self.thinker.family
         self.revision = revision or found
         self.view: View = self.thinker.view
-        self.plain, self.batch = plain, batch or BATCH
-        self.abilities = frozenset({"tokens", "generates"} | ({"logprobs"} if logprobs else set()))
+        self.plain = plain or spread(self.thinker.model) > 1
+        self.room, self._batch = memory.room_for(self.thinker.model, self.thinker.device, batch), batch
+        self.abilities = frozenset({"tokens", "generates", "spells"} | ({"logprobs"} if logprobs else set()))
         self.seen: FeatureCache[Seen] = FeatureCache(cache_bytes)
         self.heard: FeatureCache[Heard] = FeatureCache(cache_bytes)
         self._fed_as = digest(self.revision, self.thinker.video_options, self.thinker.dtype)
@@ -145,11 +102,26 @@ class QwenOmni:
     def decoding(self) -> str:
         """How answers are decoded and computed, in words for the run's record."""
         t = self.thinker
-        attn = t.model.config._attn_implementation
-        way = "plain" if self.plain else f"shared, batch {self.batch}"
-        return (
-            f"greedy, media tokens suppressed; {str(t.dtype).removeprefix('torch.')} on {t.device}, {attn}, {way}"
+        attn, seeing = (getattr(t.model.config, c)._attn_implementation for c in ("text_config", "vision_config"))
+        attn += "" if seeing == attn else f" (towers {seeing})"
+        size = (
+            "batch by trying"
+            if self._batch is None and t.device.type == "cuda"
+            else f"batch {self._batch or memory.BATCH}"
         )
+        way = "plain" if self.plain else f"shared, {size}"
+        where = str(t.device) if spread(t.model) == 1 else f"{spread(t.model)} devices"
+        return f"greedy, media tokens suppressed; {str(t.dtype).removeprefix('torch.')} on {where}, {attn}, {way}"
+
+    @property
+    def batch(self) -> int:
+        """Questions asked together now: what has been found to fit so far."""
+        return 1 if self.plain else self.room.rows
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """For the run's record: how often the memory ran out, and a batch was halved or an item given up."""
+        return {"out of memory": float(self.room.shortages)}
 
     def forget(self) -> None:
         """Drop all cached features: call it after the weights have changed."""
@@ -168,7 +140,8 @@ class QwenOmni:
         Raises
         ------
         ValueError
-            Where items and media differ in number, or media do not fit the model's view.
+            Where items and media differ in number, or media do not fit the model's view. An item for which the
+            memory does not suffice raises nothing: its Answer has the error.
         """
         if len(items) != len(media):
             raise ValueError(f"{len(items)} items for {len(media)} media")
@@ -178,45 +151,92 @@ class QwenOmni:
             if self.plain:
                 return [self._ask_plainly(i, m) for i, m in zip(items, media, strict=True)]
             out: dict[int, Answer] = {}
-            for groups in self._batches(self._groups(items, media)):
-                out.update(self._ask(groups))
+            for groups in batches(self._groups(items, media), self.room):
+                out.update(self._fitted(groups, (self.room.rows, self.room.tokens)))
         return [out[n] for n in range(len(items))]
+
+    def spell(self, items: Sequence[Item], media: Sequence[Media], *, top: int = 0) -> list[Answer]:
+        """The same answers as ``Spelled``: with their tokens, and the ``top`` likeliest in each one's place."""
+        self._top = top
+        try:
+            return self.answer(items, media)
+        finally:
+            self._top = None
 
     # --- the plain way -----------------------------------------------------------------------------------------
 
     def _ask_plainly(self, item: Item, media: Media) -> Answer:
         start = time.perf_counter()
         score = "logprobs" in self.abilities
-        tokens, logprobs, fed = plainly.ask(self.thinker, item, media, logprobs=score)
-        return self._answered(item, tokens, logprobs, fed, time.perf_counter() - start)
+        try:
+            steps, logprobs, fed = plainly.ask(self.thinker, item, media, logprobs=score, top=self._top or 0)
+        except memory.SHORT as error:
+            if not memory.ran_out(error):
+                raise
+            why = str(error)
+        else:
+            return self._answered(item, decode.Said(steps, logprobs), fed, time.perf_counter() - start)
+        self.room.shortages += 1
+        memory.release(self.thinker.device)
+        return self._too_large(item, media, why)
 
     # --- the shared way ----------------------------------------------------------------------------------------
 
-    def _groups(self, items: Sequence[Item], media: Sequence[Media]) -> list[_Group]:
-        groups: dict[object, _Group] = {}
+    def _groups(self, items: Sequence[Item], media: Sequence[Media]) -> list[Group]:
+        groups: dict[object, Group] = {}
         for n, (item, m) in enumerate(zip(items, media, strict=True)):
             kind = inputs.kind_of(m)
             before, after = inputs.split_prompt(self.thinker, item, kind)
             key = (m.video_hash, m.audio_hash, before)
             if key not in groups:
-                groups[key] = _Group(m, kind, before, [], self._prefix_size(m, kind, before))
+                groups[key] = Group(m, kind, before, [], self._prefix_size(m, kind, before))
             groups[key].asks.append((n, item, after))
         return sorted(groups.values(), key=lambda g: (g.kind, g.size))
 
-    def _batches(self, groups: list[_Group]) -> Iterator[list[_Group]]:
-        """Groups of one kind whose questions fill a batch; a group larger than a batch stays whole."""
-        batch: list[_Group] = []
-        for group in groups:
-            asked = sum(len(g.asks) for g in batch) + len(group.asks)
-            held = (1 + len(batch)) * max(group.size, *(g.size for g in batch), 1)
-            if batch and (batch[0].kind != group.kind or asked > self.batch or held > TOKENS):
-                yield batch
-                batch = []
-            batch.append(group)
-        if batch:
-            yield batch
+    def _fitted(
+        self, groups: list[Group], begun: tuple[int, int], last: bool = False
+    ) -> Iterator[tuple[int, Answer]]:
+        """A batch's answers; where memory runs out, what has none yet is asked again in halves, with less room.
 
-    def _ask(self, groups: list[_Group]) -> Iterator[tuple[int, Answer]]:
+        A single item gets one more try (``last``) with all caches empty. Where it does not fit even so, that says
+        nothing of the others: the bounds go back to what they were, ``begun``.
+        """
+        answered: set[int] = set()
+        asked = sum(len(g.asks) for g in groups)
+        try:
+            for place, answer in self._ask(groups):
+                answered.add(place)
+                yield place, answer
+        except memory.SHORT as error:
+            if not memory.ran_out(error):
+                raise
+            why = str(error)
+        else:
+            self.room.raised(asked, len(groups) * max(g.size for g in groups))
+            return
+        # Only out here, with the traceback gone, can the failed batch's tensors be given back.
+        self.room.lower()
+        self.forget()
+        memory.release(self.thinker.device)
+        parts = halves(groups, answered)
+        if last:
+            self.room.rows, self.room.tokens = begun
+            ((group,),) = parts
+            ((place, item, _),) = group.asks
+            yield place, self._too_large(item, group.media, why)
+            return
+        for part in parts:
+            yield from self._fitted(part, begun, last=len(parts) == 1)
+
+    def _too_large(self, item: Item, media: Media, why: str) -> Answer:
+        error = (
+            f"out of memory with this item alone ({self.tokens(item, media)} prompt tokens): sample less with "
+            f"--set max_pixels=... or fps=..., cut the clip, or compute in 16 bit with --set dtype=bfloat16 "
+            f"({(why.splitlines() or ['no memory'])[0]})"
+        )
+        return Answer(item=item.id, model=self.name, error=error)
+
+    def _ask(self, groups: list[Group]) -> Iterator[tuple[int, Answer]]:
         start = time.perf_counter()
         seen, heard = self._encode([g.media for g in groups])
         layouts = [
@@ -228,9 +248,9 @@ class QwenOmni:
         fed = {
             p: _receipt(layouts[g], seen[g], heard[g], len(a)) for g, x in enumerate(groups) for p, _, a in x.asks
         }
-        singles, families = _families(groups)
-        yield from self._answers(prefix, singles, fed, shared)
-        for some in self._chunks(families, prefix.mask.shape[1], lambda f: len(f.text)):
+        alone, alike = families(groups)
+        yield from self._answers(prefix, alone, fed, shared)
+        for some in chunks(alike, prefix.mask.shape[1], lambda f: len(f.text), self.room):
             start = time.perf_counter()
             further = decode.extend(self.thinker, prefix, [f.prefix for f in some], [f.text for f in some])
             rows = [
@@ -240,34 +260,17 @@ class QwenOmni:
             yield from self._answers(further, rows, fed, each)
 
     def _answers(
-        self, prefix: decode.Prefix, questions: list[_Question], fed: dict[int, Fed], shared: float
+        self, prefix: decode.Prefix, questions: list[Question], fed: dict[int, Fed], shared: float
     ) -> Iterator[tuple[int, Answer]]:
         """Ask questions behind a prefix, batch by batch; ``shared`` is each one's part of what came before."""
         questions = sorted(questions, key=lambda q: (len(q.tokens), q.item.decode))
-        for some in self._chunks(questions, prefix.mask.shape[1], lambda q: len(q.tokens) + q.item.decode):
+        for some in chunks(questions, prefix.mask.shape[1], lambda q: len(q.tokens) + q.item.decode, self.room):
             start = time.perf_counter()
             rows = [decode.Row(q.prefix, q.tokens, self._choices(q.item), q.item.decode) for q in some]
-            said = decode.ask(self.thinker, prefix, rows)
+            said = decode.ask(self.thinker, prefix, rows, top=self._top or 0)
             each = shared + (time.perf_counter() - start) / len(some)
             for q, s in zip(some, said, strict=True):
-                yield q.place, self._answered(q.item, s.tokens, s.logprobs, fed[q.place], each)
-
-    def _chunks(self, rows: list[_T], prefix: int, length: Callable[[_T], int]) -> Iterator[list[_T]]:
-        """Rows, shortest first, in batches that fit by number, by tokens held, and by attention scores at once.
-
-        Padding is bounded too: a row more than twice as long as a batch's shortest begins a new batch.
-        """
-        batch: list[_T] = []
-        for row in sorted(rows, key=length):
-            n, new = len(batch) + 1, length(row)
-            held = n * (prefix + new)
-            unlike = bool(batch) and new > 2 * length(batch[0]) + 32
-            if batch and (n > self.batch or held > TOKENS or held * new > SCORES or unlike):
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
+                yield q.place, self._answered(q.item, s, fed[q.place], each)
 
     def _choices(self, item: Item) -> tuple[tuple[int, ...], ...]:
         if "logprobs" not in self.abilities:
@@ -301,23 +304,23 @@ class QwenOmni:
         markers = 2 if kind == "av" else 0  # the marks around the sound inside the video
         return len(before) + slot + video + audio + markers
 
-    def _answered(
-        self, item: Item, tokens: tuple[int, ...], logprobs: tuple[float, ...], fed: Fed, seconds: float
-    ) -> Answer:
-        text = decode.whole_text(self.thinker, tokens)
+    def _answered(self, item: Item, said: decode.Said, fed: Fed, seconds: float) -> Answer:
+        text = decode.whole_text(self.thinker, [s.token for s in said.steps])
         error = None
         if not text:
-            what = "nothing but its end token" if not tokens else f"{len(tokens)} tokens without any text"
+            what = "nothing but its end token" if not said.steps else f"{len(said.steps)} tokens without any text"
             error = f"empty answer: the model generated {what}"
-        return Answer(
+        answer = Answer(
             item=item.id,
             model=self.name,
             text=text or None,
-            logprobs=dict(zip(item.choices, logprobs, strict=True)) if logprobs else None,
+            logprobs=dict(zip(item.choices, said.logprobs, strict=True)) if said.logprobs else None,
+            logprob=sum(s.logprob for s in said.steps) if text else None,
             fed=fed,
             error=error,
             seconds=seconds,
         )
+        return answer if self._top is None else decode.spelled(self.thinker, answer, said.steps)
 
 
 def _receipt(layout: Layout, seen: Seen | None, heard: Heard | None, after: int) -> Fed:
