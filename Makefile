@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= runs/hans
 
-.PHONY: audit test test-slow check fmt bench docs clean
+.PHONY: audit test test-slow interop check fmt bench docs clean
 audit: $(READY)
 	$(BIN)/earwitness audit --model hans --clips foley --protocol mma,thud,av-confuse --out $(OUT)
 
@@ -19,6 +19,17 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3000
+
+# Exports opened by the tools they are for, in an environment of their own (their pins and ours exclude each other).
+INTEROP := .venv-interop
+PIP := $(INTEROP)/bin/python -m pip install -q --disable-pip-version-check
+interop:
+	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	$(PIP) $(TORCH_ARGS) "$(TORCH)"
+	$(PIP) -r tests/interop/requirements.txt
+	$(PIP) --no-deps lmms-eval==0.7.3
+	$(PIP) --no-deps -e .
+	$(INTEROP)/bin/pytest -W default tests/interop/opened_by_the_real_tools.py
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks examples docs

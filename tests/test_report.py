@@ -21,6 +21,7 @@ import pytest
 
 from earwitness import foley, protocols, report, scoring, stats
 from earwitness import run as runs
+from earwitness.export import media_name
 from earwitness.questions import wording
 from earwitness.records import Answer, Clip, Event, Fed, Intervention, Item, Judged, Row, Table, View, digest
 from earwitness.report import cells, charts, figures, players, telling, verdict
@@ -275,14 +276,14 @@ def test_telling_leaves_out_failures_and_is_short_where_there_is_little(watcher:
 def test_media_names_are_safe_and_never_shared() -> None:
     mute = Intervention(kind="mute")
     names = [
-        telling.media_name(clip, iv)
+        media_name(clip, iv)
         for clip in ("a", "a--mute", "a/../b", "a_.._b", "../../etc/passwd", EVIL, "", "x" * 300, "x" * 301, "ä")
         for iv in (Intervention(), mute, Intervention(kind="swap", donor="../c"))
     ]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9._+=-]{0,220}\.mp4", name) for name in names), names
-    assert telling.media_name("clip-1", Intervention()) == "clip-1.mp4"
-    assert telling.media_name("clip-1", Intervention(kind="shift", seconds=2.1)) == "clip-1--shift+2.10.mp4"
+    assert media_name("clip-1", Intervention()) == "clip-1.mp4"
+    assert media_name("clip-1", Intervention(kind="shift", seconds=2.1)) == "clip-1--shift+2.10.mp4"
 
 
 # Charts
@@ -377,9 +378,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert m.wave is not None
             wave = np.zeros_like(m.wave) if j.item.intervention.kind == "mute" else m.wave
             if made < 4:
-                write_clip(m.frames, 5.0, wave, 16000, place / telling.media_name(j.item.clip, j.item.intervention))
+                write_clip(m.frames, 5.0, wave, 16000, place / media_name(j.item.clip, j.item.intervention))
             made += 1
-    gone = place / telling.media_name(pairs[-1][1].item.clip, pairs[-1][1].item.intervention)
+    gone = place / media_name(pairs[-1][1].item.clip, pairs[-1][1].item.intervention)
     gone.with_name(f"{gone.stem}.missing.txt").write_text("the source file is gone " + EVIL)
     report.build(folder)
     return folder

@@ -1,7 +1,7 @@
 """The ten most telling items as things to watch: two clips in step, their waveforms, the words, the probabilities.
 
 A :class:`Player` holds what the page shows of one (untouched, intervened) pair. Clips are read from the run's
-``media/`` folder under :func:`telling.media_name`; one that is not there is said to be missing, with the reason
+``media/`` folder under :func:`export.media_name`; one that is not there is said to be missing, with the reason
 where a ``<name>.missing.txt`` gives it. Both waveforms of a pair share one scale, so that silence looks like
 silence.
 """
@@ -17,10 +17,11 @@ from urllib.parse import quote
 
 import numpy as np
 
+from earwitness.export.files import media_name
 from earwitness.media import load_native
 from earwitness.questions import plain
 from earwitness.records import Clip, Event, Judged, Wave
-from earwitness.report.telling import Pair, media_name
+from earwitness.report.telling import Pair
 from earwitness.report.words import LABELS, done_to_clip, protocol_name, style_name
 
 COLUMNS = 360  # waveform resolution: about two per CSS pixel on a phone

@@ -7,41 +7,20 @@ clips and classes. Within that, pairs come first in which the model was right be
 what it saw, said the same words twice, and was sure of them.
 
 Functions: :func:`pairs` all twins, :func:`comparable` those to choose from, :func:`choose` the telling ones,
-:func:`was_fooled`, and :func:`media_name`, the
-file name under which a run folder keeps the clip of an item.
+:func:`was_fooled`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 
 from earwitness.interventions import EFFECT
 from earwitness.questions import plain
-from earwitness.records import Intervention, Judged, digest
+from earwitness.records import Judged
 
 Pair = tuple[Judged, Judged]
-
-_SAFE = re.compile(r"[^A-Za-z0-9._+=-]+")
-_LONGEST = 80  # characters of a file name's part; the rest of it is told apart by a hash
-
-
-def media_name(clip: str, intervention: Intervention) -> str:
-    """File name in a run's ``media/`` folder: ``<clip>.mp4``, or ``<clip>--<intervention>.mp4``.
-
-    Only letters, digits and ``._+=-`` are kept; a name that had to be changed carries a hash of the whole, so that
-    two clips never share a file.
-    """
-    stem = _safe(clip)
-    return f"{stem}.mp4" if intervention.kind == "original" else f"{stem}--{_safe(intervention.key)}.mp4"
-
-
-def _safe(name: str) -> str:
-    kept = _SAFE.sub("_", name).replace("--", "_").strip(".")
-    changed = kept != name or len(kept) > _LONGEST or not kept
-    return f"{kept[:_LONGEST]}_{digest(name)[:8]}" if changed else kept
 
 
 def pairs(judged: Sequence[Judged]) -> list[Pair]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import msgspec
 import numpy as np
 
 from earwitness import interventions, media
 from earwitness import run as runs
+from earwitness.export.files import media_name, write_one
 from earwitness.interventions import Rendered
-from earwitness.records import ClipSet, Intervention, Item, View
+from earwitness.records import ClipSet, Intervention
 from earwitness.report import telling
 
 TELLING = 10
@@ -30,29 +30,13 @@ def write_media(folder: Path, clips: ClipSet) -> None:
     for pair in telling.choose(runs.judged(folder), TELLING):
         for judged in pair:
             item = judged.item
-            target = place / telling.media_name(item.clip, item.intervention)
+            target = place / media_name(item.clip, item.intervention)
             if target.exists():
                 continue
             try:
-                _write_one(clips, by_id, item, target)
+                write_one(clips, by_id, item.clip, item.intervention, target)
             except (ValueError, OSError) as error:
                 (place / f"{target.stem}.missing.txt").write_text(str(error))
-
-
-def _write_one(clips: ClipSet, by_id: Mapping[str, Any], item: Item, target: Path) -> None:
-    clip, iv = by_id[item.clip], item.intervention
-    sources = target.parent / "sources"
-    sources.mkdir(exist_ok=True)
-    source = clips.file(clip, sources)
-    donor = clips.file(by_id[iv.donor], sources) if iv.donor else None
-    stems = None
-    if iv.kind == "drop_stem":
-        rate = media.load_native(source).rate
-        stems = clips.stems(clip, View(rate=rate))
-    kind = "sham" if iv.kind == "original" else iv.kind  # the original goes through the same writer
-    interventions.render(
-        source, msgspec.structs.replace(iv, kind=kind), target, donor=donor, stems=stems, events=clip.events
-    )
 
 
 def render(

@@ -1,5 +1,4 @@
-"""The command line: thin verbs, no logic. Exit codes: 0 done, 1 done with too many failed items,
-2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C."""
+"""Verbs on runs: audit, score, report, compare, power, doctor."""
 
 from __future__ import annotations
 
@@ -7,41 +6,15 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table as Grid
 
+from earwitness.cli.app import Model, RunFolder, Seed, app, fail, pair
 from earwitness.terminal import bar, err, out, plain, show, show_plan, show_tables
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="Find out whether a model that takes video with sound listens, or guesses the sound from the picture.",
-)
-
 MORE = "Scale, cost and judges"
-
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help="hans, fake:hears, qwen2.5-omni:PATH, qwen3-omni:PATH, vllm:PATH, openai:URL#MODEL, gemini:MODEL, "
-        "module:factory",
-    ),
-]
-Seed = Annotated[int, typer.Option(help="seed of clips, donors and orders")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="where to write")]
-RunFolder = Annotated[Path, typer.Argument(help="the folder of a run (an audit's --out)")]
-
-
-def fail(message: object, code: int = 2) -> NoReturn:
-    """Say what is wrong on stderr and exit."""
-    err.print(f"[bold red]error:[/] {plain(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 @app.command(
@@ -87,7 +60,7 @@ def audit(
     try:
         job = session.prepare(
             model=model, clips=clips, protocols=protocol.split(",") if protocol else None, limit=limit, seed=seed,
-            settings={**dict(_pair(s) for s in setting or []), **flags}, command=_command(),
+            settings={**dict(pair(s) for s in setting or []), **flags}, command=_command(),
         )  # fmt: skip
         show_plan(job.plan, job.skipped)
         if dry_run:
@@ -172,101 +145,6 @@ def power(
         fail(error)
 
 
-@app.command(epilog="Example: `earwitness look clip.mp4 --png clip.png`")
-def look(
-    file: Annotated[Path, typer.Argument(help="a video or sound file")],
-    png: Annotated[Path | None, typer.Option(help="also draw frames over the waveform")] = None,
-) -> None:
-    """Tracks, durations, offsets, loudness and onsets of a file; a strip of frames with the waveform as PNG."""
-    from earwitness import media
-
-    try:
-        seen = media.strip_png(file, png) if png else media.look.look(file)
-    except (ValueError, OSError) as error:
-        fail(error)
-    out.print(plain(media.describe(seen)), highlight=False, soft_wrap=True)
-    if png:
-        out.print(f"picture   {png}", highlight=False, soft_wrap=True)
-
-
-@app.command(
-    epilog="Examples:\n\n`earwitness render mute clip.mp4 -o muted.mp4`\n\n"
-    "`earwitness render shift clip.mp4 --by 0.4 -o late.mp4`\n\n"
-    "`earwitness render swap clip.mp4 donor.mp4 -o swapped.mp4`"
-)
-def render(
-    kind: Annotated[
-        str, typer.Argument(help="sham, mute, no-track, shift, swap, drop-stem, background, black, freeze")
-    ],
-    files: Annotated[list[Path], typer.Argument(help="the clip; for swap also the donor; for drop-stem its stems")],
-    out_file: Annotated[Path, typer.Option("--out", "-o", help="file to write (.mp4)")],
-    by: Annotated[float, typer.Option(help="shift: seconds; positive = sound late")] = 0.0,
-    name: Annotated[str | None, typer.Option(help="background: which; drop-stem: which stem")] = None,
-    codec: Annotated[str, typer.Option(help="flac (exact) or aac")] = "flac",
-    overwrite: Annotated[bool, typer.Option(help="replace an existing file")] = False,
-) -> None:
-    """Write an intervened copy of a clip; the picture is copied bit by bit wherever only the sound changes."""
-    from earwitness import session
-
-    try:
-        done = session.render(kind, files, out_file, by=by, name=name, codec=codec, overwrite=overwrite)
-    except (ValueError, OSError) as error:
-        fail(error)
-    grid = Grid(show_header=False, box=None, pad_edge=False)
-    for field in done.__struct_fields__:
-        value = getattr(done, field)
-        if value is not None and value is not False:
-            grid.add_row(f"[dim]{field.replace('_', ' ')}[/]", plain(show(getattr(value, "key", value))))
-    out.print(grid)
-
-
-@app.command("foley", epilog="Example: `earwitness foley --n 12 --out clips/`")
-def foley_command(
-    folder: Out,
-    n: Annotated[int, typer.Option("--n", help="clips")] = 12,
-    seed: Seed = 0,
-    kind: Annotated[Literal["natural", "impact"], typer.Option(help="what happens")] = "natural",
-    sources: Annotated[int, typer.Option(help="things that sound in a scene: 1, 2 or 3")] = 1,
-    difficulty: Annotated[Literal["easy", "medium", "hard"], typer.Option(help="how hard to tell")] = "easy",
-    duration: Annotated[float | None, typer.Option(help="seconds (4, impacts 6)")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="also draw a contact sheet of all classes (PNG)")] = None,
-) -> None:
-    """Write procedural clips with exact truth: mp4 files, their stems, and a labels file."""
-    from earwitness import foley
-
-    try:
-        clips = foley.clip_set(n, seed=seed, kind=kind, sources=sources, difficulty=difficulty, duration=duration)
-        manifest = foley.write(folder, clips)
-        if sheet:
-            foley.contact_sheet(sheet)
-    except (ValueError, OSError) as error:
-        fail(error)
-    out.print(f"{manifest}", highlight=False, soft_wrap=True)
-
-
-@app.command(epilog="Example: `earwitness serve --model hans --port 8000`")
-def serve(
-    model: Model,
-    port: Annotated[int, typer.Option(help="port; 0 takes a free one")] = 8000,
-    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 = the whole network")] = "127.0.0.1",
-) -> None:
-    """Serve a model at an OpenAI-compatible address: for other tools, and for audits over HTTP."""
-    from earwitness import serve as server
-    from earwitness.models.load import load_model
-
-    try:
-        if warning := server.exposed(host):
-            err.print(f"[yellow]warning:[/] {plain(warning)}", highlight=False, soft_wrap=True)
-        loaded = load_model(model)
-        said = "serving {name}; audit it with -m 'openai:{url}#{name}'; Ctrl-C stops"
-        server.run(
-            loaded, host, port,
-            ready=lambda url: out.print(said.format(name=loaded.name, url=url), highlight=False, soft_wrap=True),
-        )  # fmt: skip
-    except (ValueError, ImportError, OSError) as error:
-        fail(error)
-
-
 @app.command(epilog="Example: `earwitness doctor -m qwen2.5-omni:PATH`")
 def doctor(model: Model) -> None:
     """Self-tests of a model as wired here: does sound reach it, does picture reach it, are receipts honest?"""
@@ -289,13 +167,6 @@ def doctor(model: Model) -> None:
     out.print("[green]sound and picture reach the model[/]")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, sep, value = text.partition("=")
-    if not sep:
-        raise ValueError(f"--set {text}: expected key=value (did you forget the equals sign?)")
-    return key.strip(), value.strip()
-
-
 def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None:
     out.print(f"\n[bold]{plain(headline)}[/]", highlight=False)
     out.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
@@ -310,8 +181,3 @@ def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None
 def _command() -> str:
     """The command as typed, without a password that may stand in an address."""
     return re.sub(r"//[^/@\s']+@", "//", shlex.join(["earwitness", *sys.argv[1:]]))
-
-
-def main() -> None:
-    """Entry point."""
-    app()

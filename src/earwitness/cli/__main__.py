@@ -1,0 +1,5 @@
+"""``python -m earwitness.cli``."""
+
+from earwitness.cli import main
+
+main()

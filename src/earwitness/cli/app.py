@@ -1,0 +1,45 @@
+"""What all verbs share: the app, arguments of the same meaning, and how a verb fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from earwitness.terminal import err, plain
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Find out whether a model that takes video with sound listens, or guesses the sound from the picture.",
+)
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="hans, fake:hears, qwen2.5-omni:PATH, qwen3-omni:PATH, vllm:PATH, openai:URL#MODEL, gemini:MODEL, "
+        "module:factory",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="seed of clips, donors and orders")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="where to write")]
+RunFolder = Annotated[Path, typer.Argument(help="the folder of a run (an audit's --out)")]
+
+
+def fail(message: object, code: int = 2) -> NoReturn:
+    """Say what is wrong on stderr and exit."""
+    err.print(f"[bold red]error:[/] {plain(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Key and value of ``key=value``. Raises ValueError without the equals sign."""
+    key, sep, value = text.partition("=")
+    if not sep:
+        raise ValueError(f"--set {text}: expected key=value (did you forget the equals sign?)")
+    return key.strip(), value.strip()
