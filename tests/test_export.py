@@ -22,6 +22,7 @@ import pytest
 import small_runs
 from earwitness import export, media
 from earwitness import run as runs
+from earwitness.interventions import filled
 from earwitness.records import Answer, Clip, Intervention, Item, Judged, View
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -155,7 +156,7 @@ def test_an_eval_log_has_a_sample_for_every_answer(log: dict[str, Any], judged: 
     for j in judged:
         sample = log[f"samples/{j.item.id}_epoch_1.json"]
         video, text = sample["input"][0]["content"]
-        assert text["text"] == j.item.prompt
+        assert text["text"] == filled(j.item).prompt
         assert Path(video["video"]).name == export.media_name(j.item.clip, j.item.intervention)
         assert sample["target"] == (j.item.target or "")
         assert sample["metadata"]["condition"] == j.item.condition
@@ -248,7 +249,7 @@ def _docs(task: Path) -> list[dict[str, str]]:
 def test_the_task_asks_every_item_of_the_run(run: Path, task: Path, functions: ModuleType) -> None:
     items, docs = runs.read_items(run), _docs(task)
     assert [msgspec.json.decode(d["item"], type=Item) for d in docs] == items
-    assert [functions.doc_to_text(d) for d in docs] == [i.prompt for i in items]
+    assert [functions.doc_to_text(d) for d in docs] == [filled(i).prompt for i in items]
     assert [functions.doc_to_target(d) for d in docs] == [i.target or "" for i in items]
     assert len({tuple(sorted(d)) for d in docs}) == 1, "all rows have the same columns"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness import foley, stats
+from earwitness import foley, interventions, stats
 from earwitness.protocols import Settings, load, mma
 from earwitness.protocols.making import donors, finish
 from earwitness.protocols.settings import MMA_CONDITIONS
@@ -126,9 +126,10 @@ def test_the_items_are_the_published_design() -> None:
             assert item.prompt.startswith(f"Video_caption: {item.asked}. Which class")
             assert item.asked not in (*clip.seen, *clip.heard)
     after = mma.items(CLIPS[:2], msgspec.structs.replace(QUICK, context_position="after"))
-    long = [i for i in after if i.condition == "long_context"]
+    long = [interventions.filled(i) for i in after if i.condition == "long_context"]
     assert all(i.prompt.startswith("Which class") and len(i.prompt.split("\n\n")[1].split()) == 50 for i in long)
-    before = [i for i in ITEMS if i.condition == "long_context"]
+    before = [interventions.filled(i) for i in ITEMS if i.condition == "long_context"]
+    assert all(len(i.prompt) < 1000 for i in ITEMS)  # the filler is data until it is asked
     assert all(i.prompt.split("\n\n")[1].startswith("Which class") for i in before)
 
 

@@ -171,6 +171,17 @@ class Intervention(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.kind}{extra}" + (f"#{self.seed}" if self.seed else "")
 
 
+class Filler(msgspec.Struct, frozen=True):
+    """Random common words around a prompt, as data: how many, where, which (``interventions.filled`` writes them).
+
+    The paper's 10,000 words are 60 KB of text; in every item of a run of 10,000 clips they would be gigabytes.
+    """
+
+    words: int
+    position: Literal["before", "after"] = "before"
+    seed: int = 0
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One question on one clip under one intervention, with the answer that is right.
 
@@ -191,6 +202,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     intervention: Intervention = Intervention()
     prompt: str
+    filler: Filler | None = None  # what the prompt is asked within; its words name no option
     choices: tuple[str, ...] = ()
     target: str | None
     evidence: tuple[Evidence, ...] = ()

@@ -4,7 +4,7 @@
 |---|---|
 | run.json | who was asked, how, with which versions and seeds (:class:`Info`) |
 | clips.jsonl, items.jsonl | the plan: sources and questions, written once |
-| answers.jsonl | the truth: append-only, one line per answered item, flushed to disk line by line |
+| answers.jsonl | the truth: append-only, one line per answered item, written as they come |
 | scores.jsonl, tables.json | made from the two above by ``earwitness score`` |
 | media/, charts/, report.html | made by ``earwitness report`` |
 
@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ import msgspec
 from earwitness.records import Answer, Clip, Item, Judged, Score, Table, digest
 
 T = TypeVar("T")
+FORCE_EVERY = 1.0  # seconds between answers.jsonl's trips to the disk
 
 
 class RunError(ValueError):
@@ -74,24 +76,24 @@ def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:
 
 def read_lines(path: Path, kind: type[T], *, torn_tail: bool = False) -> list[T]:
     """Read JSON lines as ``kind``. Raises RunError naming file and line; a torn last line may be allowed."""
-    decoder = msgspec.json.Decoder(kind)
+    return list(_each_line(path, kind, torn_tail=torn_tail))
+
+
+def _each_line(path: Path, kind: type[T], *, torn_tail: bool) -> Iterator[T]:
+    """Line by line: the text of 10,000 clips' answers is never in memory as a whole."""
+    decode = msgspec.json.Decoder(kind).decode
     try:
-        data = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
         raise RunError(f"{path} is missing: is {path.parent} the folder of a run?") from None
-    lines = data.split(b"\n")
-    whole, tail = lines[:-1], lines[-1]
-    if tail and not torn_tail:
-        whole = lines
-    out = []
-    for number, line in enumerate(whole, 1):
-        if not line:
-            continue
-        try:
-            out.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise RunError(f"{path}, line {number}: {error} (edited by hand?)") from None
-    return out
+    with file:
+        for number, line in enumerate(file, 1):
+            if line == b"\n" or (torn_tail and not line.endswith(b"\n")):
+                continue
+            try:
+                yield decode(line)
+            except msgspec.MsgspecError as error:
+                raise RunError(f"{path}, line {number}: {error} (edited by hand?)") from None
 
 
 def write_info(folder: Path, info: Info) -> None:
@@ -127,7 +129,22 @@ def read_answers(folder: Path) -> dict[str, Answer]:
     path = folder / "answers.jsonl"
     if not path.exists():
         return {}
-    return {answer.item: answer for answer in read_lines(path, Answer, torn_tail=True)}
+    return {answer.item: answer for answer in _each_line(path, Answer, torn_tail=True)}
+
+
+class _Outcome(msgspec.Struct):
+    """The little of an answer that resuming needs."""
+
+    item: str
+    error: str | None = None
+
+
+def failures(folder: Path) -> dict[str, bool]:
+    """Of each item that has an answer: whether the last one is a failure. Reads ids and errors only."""
+    path = folder / "answers.jsonl"
+    if not path.exists():
+        return {}
+    return {one.item: one.error is not None for one in _each_line(path, _Outcome, torn_tail=True)}
 
 
 def judged(folder: Path) -> list[Judged]:
@@ -162,7 +179,11 @@ def write_tables(folder: Path, tables: Sequence[Table]) -> None:
 
 
 class AnswerLog:
-    """Append-only answers.jsonl with an exclusive lock: one writer per run folder, a line is never half lost."""
+    """Append-only answers.jsonl with an exclusive lock: one writer per run folder, a line is never half lost.
+
+    What is appended survives the death of this process at once, and a power cut after a second at most: forcing
+    each of a server's single answers to the disk would cost more than answering.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._lock = (folder / ".lock").open("w")
@@ -175,13 +196,24 @@ class AnswerLog:
             ) from None
         path = folder / "answers.jsonl"
         _cut_torn_tail(path)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._forced = time.monotonic()
 
     def append(self, answers: Iterable[Answer]) -> None:
-        """Append and force to disk."""
-        self._file.write(b"".join(msgspec.json.encode(a) + b"\n" for a in answers))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append, in one write; force to disk where the last time is a second ago."""
+        data = memoryview(b"".join(msgspec.json.encode(a) + b"\n" for a in answers))
+        while data:
+            data = data[self._file.write(data) :]
+        if time.monotonic() - self._forced >= FORCE_EVERY:
+            os.fsync(self._file.fileno())
+            self._forced = time.monotonic()
+
+    def close(self) -> None:
+        """Force to disk, let go of the folder."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._lock.close()
 
     def __enter__(self) -> AnswerLog:
         return self
@@ -189,14 +221,21 @@ class AnswerLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._lock.close()
+        self.close()
 
 
 def _cut_torn_tail(path: Path) -> None:
+    """Cut off what follows the last line break; looks from the end, so that a long file costs nothing."""
     if not path.exists():
         return
     with path.open("r+b") as f:
-        data = f.read()
-        if data and not data.endswith(b"\n"):
-            f.truncate(data.rfind(b"\n") + 1)
+        start = end = f.seek(0, os.SEEK_END)
+        while start:
+            size = min(start, 1 << 16)
+            start = f.seek(start - size)
+            whole = f.read(size).rfind(b"\n") + 1
+            if whole:
+                if start + whole < end:
+                    f.truncate(start + whole)
+                return
+        f.truncate(0)

@@ -10,12 +10,17 @@ Before any question, :func:`check_model` makes sure that the harness around the 
 blind: its input receipts and its answers must change when the sound or the picture is replaced.
 
 Modules: ``planning`` (count the work, price it), ``bank`` (decode once, make conditions), ``check`` (ear and eye),
-``asking`` (the loop).
+``asking`` (the loop), ``shares`` (order, who asks what), ``workers`` (several processes), ``ray_cluster`` (several
+machines).
 """
 
-from earwitness.audit.asking import Progress, ask
+from earwitness.audit.asking import Progress, ask, refuse_ranks
 from earwitness.audit.bank import Bank
 from earwitness.audit.check import EarCheckError, check_model
 from earwitness.audit.planning import Plan, plan, priced
+from earwitness.audit.workers import Recipe, WorkerError, ask_many
 
-__all__ = ["Bank", "EarCheckError", "Plan", "Progress", "ask", "check_model", "plan", "priced"]
+__all__ = [
+    "Bank", "EarCheckError", "Plan", "Progress", "Recipe", "WorkerError", "ask", "ask_many", "check_model", "plan",
+    "priced", "refuse_ranks",
+]  # fmt: skip

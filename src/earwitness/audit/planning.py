@@ -81,8 +81,9 @@ def priced(plan: Plan, items: Sequence[Item], clips: ClipSet, model: Model) -> P
             one = bank.original(clip)
         except (ValueError, OSError):
             continue
-        counts = [tokens(item, one) for item in by_clip[clip]]
-        prefix = tokens(msgspec.structs.replace(by_clip[clip][0], prompt=""), one)  # read once a distinct media
+        counts = [tokens(interventions.filled(item), one) for item in by_clip[clip]]
+        bare = msgspec.structs.replace(by_clip[clip][0], prompt="", filler=None)
+        prefix = tokens(bare, one)  # read once a distinct media
         distinct = len({item.intervention.key for item in by_clip[clip]})
         plain += sum(counts)
         shared += sum(counts) - prefix * (len(counts) - distinct)
@@ -105,7 +106,7 @@ def _seconds_per_token(model: Model, bank: Bank, groups: list[list[Item]]) -> fl
     rates: list[float] = []
     for items in groups:
         kinds = list(dict.fromkeys(item.intervention.key for item in items))[:2]
-        some = [item for item in items if item.intervention.key in kinds][:8]
+        some = [interventions.filled(item) for item in items if item.intervention.key in kinds][:8]
         start = time.perf_counter()
         try:
             media = [bank.condition(item.clip, item.intervention) for item in some]

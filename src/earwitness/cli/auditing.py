@@ -46,10 +46,11 @@ def audit(
         typer.Option(help="served models: dollars at most; needs price_in, price_out", rich_help_panel=MORE),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="processes, each with the model (one a GPU)", rich_help_panel=MORE)
+        int, typer.Option(help="processes with a model each, one a GPU (docs/scale.md)", rich_help_panel=MORE)
     ] = 1,
     executor: Annotated[
-        Literal["process", "ray"], typer.Option(help="where workers run", rich_help_panel=MORE)
+        Literal["process", "ray"],
+        typer.Option(help="process, or ray: RAY_ADDRESS names the cluster", rich_help_panel=MORE),
     ] = "process",
 ) -> None:
     """Ask a model every protocol's questions on untouched and intervened clips, score, and write the report."""

@@ -24,6 +24,7 @@ import msgspec
 from earwitness import run as runs
 from earwitness import stats
 from earwitness.export.files import media_name, read_run
+from earwitness.interventions import filled
 from earwitness.records import REFUSED, UNPARSED, Judged, digest
 
 SCORER = "earwitness"
@@ -139,7 +140,7 @@ def _sample(info: runs.Info, folder: Path, j: Judged) -> dict[str, Any]:
     if item.clip:
         file = (folder / "media" / media_name(item.clip, item.intervention)).resolve()
         content.append({"type": "video", "video": file.as_posix(), "format": "mp4"})
-    content.append({"type": "text", "text": item.prompt})
+    content.append({"type": "text", "text": filled(item).prompt})
     asked = {"role": "user", "content": content}
     said = {"role": "assistant", "content": answer.text or "", "source": "generate", "model": info.model}
     sample: dict[str, Any] = {

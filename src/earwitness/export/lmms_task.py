@@ -22,6 +22,7 @@ import msgspec
 
 from earwitness import run as runs
 from earwitness.export.files import media_name
+from earwitness.interventions import filled
 from earwitness.records import Item
 
 RIGHT, UNSCORED = "earwitness_right", "earwitness_unscored"
@@ -63,7 +64,7 @@ def _doc(item: Item) -> dict[str, str]:
     return {
         "id": item.id,
         "media": media_name(item.clip, item.intervention) if item.clip else "",
-        "prompt": item.prompt,
+        "prompt": filled(item).prompt,
         "target": item.target or "",
         "condition": cell(item),
         "item": msgspec.json.encode(item).decode(),  # as text: the columns of a data set must all be alike

@@ -4,7 +4,7 @@ Three questions, three parts:
 
 - *What is done?* ``apply`` changes a clip in memory (Media -> Media); ``render`` does the same to a file and
   measures on the written file that it was done; ``misleading_caption``, ``long_context`` and
-  ``with_none_option`` change the prompt.
+  ``with_none_option`` change the prompt, ``filled`` writes out an item's filler.
 - *What does it mean?* ``EFFECT`` is the table of what an intervention does to the evidence of a question,
   ``right_answer`` the rule that reads it.
 - *With which sounds?* ``backgrounds``, ``background_wave``, ``tone_wave``, ``noise_wave``.
@@ -17,7 +17,7 @@ from earwitness.interventions.arrays import apply
 from earwitness.interventions.effect import EFFECT, Effect, right_answer
 from earwitness.interventions.files import Rendered, render
 from earwitness.interventions.sounds import background_wave, backgrounds, noise_wave, tone_wave
-from earwitness.interventions.text import long_context, misleading_caption, with_none_option
+from earwitness.interventions.text import filled, long_context, misleading_caption, with_none_option
 from earwitness.interventions.waves import Matched, matched
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "apply",
     "background_wave",
     "backgrounds",
+    "filled",
     "long_context",
     "matched",
     "misleading_caption",

@@ -5,6 +5,7 @@ deterministic:
 
 - ``misleading_caption`` puts a false caption before the prompt;
 - ``long_context`` puts many random common words before or after it;
+- ``filled`` writes out the filler that an item has as data, just before it is asked;
 - ``with_none_option`` lets a multiple choice be declined, which is the only right answer when the asked
   modality is absent.
 
@@ -14,11 +15,13 @@ Source: "Some Modalities Are More Equal Than Others" (arXiv 2511.22826), Table 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
+import msgspec
 import numpy as np
 
-from earwitness.records import NONE_OF_THE_ABOVE
+from earwitness.records import NONE_OF_THE_ABOVE, Item
 
 Position = Literal["before", "after"]
 
@@ -105,17 +108,38 @@ def long_context(
         raise ValueError(f"long_context: {tokens} tokens; give 0 or more (the paper uses 10,000)")
     if position not in get_args(Position):
         raise ValueError(f"long_context: position {position!r}; give 'before' or 'after' (the prompt)")
-    forbidden = {w.casefold() for option in avoid for w in option.replace("_", " ").split()}
-    words = [w for w in _WORDS if w not in forbidden]
-    if not words:
-        raise ValueError("long_context: avoid leaves no word to fill with; pass only the question's options")
+    words = _words(frozenset(w.casefold() for option in avoid for w in option.replace("_", " ").split()))
     if tokens == 0:
         return prompt
-    # Every word is at least one token in any tokenizer met so far, so this many words always suffice.
-    picks = np.random.default_rng([seed, 0x10C]).integers(0, len(words), size=tokens)
-    filler = [words[int(i)] for i in picks]
-    text = " ".join(filler) if count is None else _fit(filler, tokens, count, words)
+    text = _text(tokens, seed, words)
+    if count is not None:  # every word is at least one token in any tokenizer met so far, so these suffice
+        text = _fit(text.split(), tokens, count, list(words))
     return f"{text}\n\n{prompt}" if position == "before" else f"{prompt}\n\n{text}"
+
+
+def filled(item: Item) -> Item:
+    """The item as it is asked: its prompt with the filler's words, none of them a word of its options."""
+    if item.filler is None:
+        return item
+    wanted = item.filler
+    avoid = [c for c in item.choices if c != NONE_OF_THE_ABOVE]
+    prompt = long_context(item.prompt, wanted.words, wanted.position, wanted.seed, avoid=avoid)
+    return msgspec.structs.replace(item, prompt=prompt, filler=None)
+
+
+@lru_cache(maxsize=16)
+def _words(forbidden: frozenset[str]) -> tuple[str, ...]:
+    words = tuple(w for w in _WORDS if w not in forbidden)
+    if not words:
+        raise ValueError("long_context: avoid leaves no word to fill with; pass only the question's options")
+    return words
+
+
+@lru_cache(maxsize=16)
+def _text(tokens: int, seed: int, words: tuple[str, ...]) -> str:
+    """The same for all clips of an audit: drawn once."""
+    picks = np.random.default_rng([seed, 0x10C]).integers(0, len(words), size=tokens)
+    return " ".join(words[int(i)] for i in picks)
 
 
 def _fit(filler: list[str], tokens: int, count: Callable[[str], int], words: list[str]) -> str:

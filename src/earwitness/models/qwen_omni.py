@@ -128,6 +128,13 @@ class QwenOmni:
         self.seen.clear()
         self.heard.clear()
 
+    def unload(self) -> None:
+        """Give the weights' memory back. The model cannot be asked after it."""
+        self.forget()
+        self.thinker.model.to("meta")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def tokens(self, item: Item, media: Media) -> int:
         """Prompt tokens of an item on media of this shape, without running anything on them."""
         kind = inputs.kind_of(media)

@@ -6,8 +6,10 @@ Functions: ``finish`` (give an item its id), ``class_list``, ``donors``, ``limit
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -95,35 +97,59 @@ def donors(clips: Sequence[Clip], seed: int, uses: int) -> dict[str, Clip]:
     Follows from the seed and the clips, not from their order.
     """
     order = sorted((c for c in clips if c.heard), key=lambda c: digest("donor", seed, c.id))
-    own = {c.id: _things((*c.seen, *c.heard)) for c in order}
-    gives = {c.id: _things(c.heard) for c in order}
+    own = [_things((*c.seen, *c.heard)) for c in order]
+    gives = [_things(c.heard) for c in order]
+    kind = [min(things) for things in gives]
 
-    def may(taker: Clip, giver: Clip) -> bool:
-        if taker.cluster == giver.cluster or own[taker.id] & gives[giver.id]:
+    def may(taker: int, giver: int) -> bool:
+        a, b = order[taker], order[giver]
+        if a.cluster == b.cluster or own[taker] & gives[giver]:
             return False
-        times, whole = [e.heard for e in giver.events if e.heard is not None], length(taker)
+        times, whole = [e.heard for e in b.events if e.heard is not None], length(a)
         return not times or whole is None or any(t <= whole - EDGE for t in times)
 
+    # Class by class, for of each class only the first that fits can be the one wanted: 10,000 clips are no longer
+    # compared with 10,000. The order's first stands last, where it is taken off at no cost.
+    waiting: dict[str, list[int]] = {}
+    for n in reversed(range(len(order))):
+        waiting.setdefault(kind[n], []).append(n)
     out: dict[str, Clip] = {}
-    used: Counter[str] = Counter()
-    left = list(order)
-    while left:
+    used = [0] * len(order)
+    while any(waiting.values()):
         # Whoever has the commonest class goes first: else its last clips find only each other.
-        common = Counter(min(gives[c.id]) for c in left)
-        first = max(left, key=lambda c: common[min(gives[c.id])])
-        left.remove(first)
-        mates = [c for c in left if may(first, c) and may(c, first)]
+        first = min((-len(left), left[-1]) for left in waiting.values() if left)[1]
+        common = {name: len(left) for name, left in waiting.items()}
+        waiting[kind[first]].pop()
+        mates = [
+            (-common[name], n)
+            for name, left in waiting.items()
+            if name not in own[first]
+            for n in islice((n for n in reversed(left) if may(first, n) and may(n, first)), 1)
+        ]
         if mates:
-            mate = max(mates, key=lambda c: common[min(gives[c.id])])
-            left.remove(mate)
-            out[first.id], out[mate.id] = mate, first
-            used[first.id] += 1
-            used[mate.id] += 1
-    for clip in order:
-        if clip.id not in out:
-            givers = [c for c in order if used[c.id] < uses and may(clip, c)]
-            if givers:
-                giver = min(givers, key=lambda c: used[c.id])
-                out[clip.id] = giver
-                used[giver.id] += 1
+            mate = min(mates)[1]
+            waiting[kind[mate]].remove(mate)
+            out[order[first].id], out[order[mate].id] = order[mate], order[first]
+            used[first] += 1
+            used[mate] += 1
+    # Who is left over: the least used giver, the first of the order among equals.
+    givers: dict[tuple[int, str], list[int]] = {}
+    for n in range(len(order)):
+        if used[n] < uses:
+            givers.setdefault((used[n], kind[n]), []).append(n)
+    for taker, clip in enumerate(order):
+        for level in range(uses if clip.id not in out else 0):
+            found = [
+                n
+                for (times, name), some in givers.items()
+                if times == level and name not in own[taker]
+                for n in islice((n for n in some if may(taker, n)), 1)
+            ]
+            if found:
+                giver = min(found)
+                out[clip.id] = order[giver]
+                givers[level, kind[giver]].remove(giver)
+                if level + 1 < uses:
+                    insort(givers.setdefault((level + 1, kind[giver]), []), giver)
+                break
     return out

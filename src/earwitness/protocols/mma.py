@@ -28,13 +28,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from earwitness.interventions import long_context, misleading_caption, right_answer, with_none_option
+from earwitness.interventions import misleading_caption, right_answer, with_none_option
 from earwitness.protocols.making import class_list, donors, finish, in_list, limited, pick, shuffled
 from earwitness.protocols.mma_tables import tables
 from earwitness.protocols.settings import Settings
 from earwitness.questions import clean, content_prompt
 from earwitness.questions.prompts import Modality
-from earwitness.records import NONE_OF_THE_ABOVE, Clip, Evidence, Intervention, InterventionKind, Item, digest
+from earwitness.records import (
+    NONE_OF_THE_ABOVE,
+    Clip,
+    Evidence,
+    Filler,
+    Intervention,
+    InterventionKind,
+    Item,
+    digest,
+)
 
 NAME = "mma"
 KIND: dict[str, InterventionKind] = {
@@ -127,7 +136,7 @@ def _item(
     if style == "abstention":
         choices = with_none_option(choices)
     prompt = content_prompt(modality, choices, style)
-    false = None
+    false = filler = None
     if condition == "misleading_caption":
         truths = {clean(n) for n in (*clip.seen, *clip.heard)}
         pool = sorted(c for c in classes if clean(c) not in truths)
@@ -136,9 +145,7 @@ def _item(
         false = pick(pool, "caption", settings.seed, clip.id)
         prompt = misleading_caption(prompt, false, (*clip.seen, *clip.heard))
     elif condition == "long_context":
-        prompt = long_context(
-            prompt, settings.long_context_tokens, settings.context_position, settings.seed + seed, avoid=classes
-        )
+        filler = Filler(settings.long_context_tokens, settings.context_position, settings.seed + seed)
     kind = KIND.get(condition, "original")
     evidence: tuple[Evidence, ...] = ("video",) if modality == "visual" else ("audio",)
     natural = (clip.seen if modality == "visual" else clip.heard)[0]
@@ -160,6 +167,7 @@ def _item(
             group=digest(NAME, clip.id, modality, style, seed, condition if condition in TEXT else ""),
             intervention=Intervention(kind=kind, donor=None if donor is None else donor.id),
             prompt=prompt,
+            filler=filler,
             choices=choices,
             target=right_answer(kind, evidence, in_list(natural, classes), absent, truth),
             evidence=evidence,

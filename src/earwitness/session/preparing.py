@@ -37,6 +37,7 @@ class Job:
     info: runs.Info
     options: Options
     skipped: list[str]
+    spec: str = ""  # the model's name as given: what a worker makes its own from
     missing: tuple[str, ...] = ()  # media that a question file names and that are not there
 
 
@@ -53,6 +54,7 @@ def prepare(
     ValueError
         For an unknown model, protocol or setting, unreadable clips, or a plan without items.
     """
+    audit.refuse_ranks()
     settled, options = chosen(dict(settings or {}), model=model, seed=seed)
     media = None if options.media is None else Path(options.media)
     source = open_clips(clips, limit=limit, seed=seed, media=media)
@@ -60,6 +62,10 @@ def prepare(
     names = protocols or (("benchmark",) if questions else PROTOCOLS)
     modules = [load_protocol(name) for name in dict.fromkeys(names)]
     loaded = load_model(model, **options.for_model)
+    if options.workers > 1 and "streams" in loaded.abilities:
+        raise ValueError(
+            f"--workers {options.workers}: {loaded.name} is served: --set concurrency=N asks more at once"
+        )
     items: list[Item] = []
     skipped: list[str] = list(getattr(source, "left_out", ()))
     for module in modules:
@@ -79,7 +85,7 @@ def prepare(
     )  # fmt: skip
     priced = audit.priced(audit.plan(items), items, source, loaded)
     missing = tuple(str(name) for name in getattr(source, "missing", ()))
-    return Job(loaded, source, items, priced, info, options, skipped, missing)
+    return Job(loaded, source, items, priced, info, options, skipped, model, missing)
 
 
 def _versions() -> dict[str, str]:

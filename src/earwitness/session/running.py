@@ -13,6 +13,7 @@ from earwitness.protocols import load as load_protocol
 from earwitness.records import Judged, Media, Table
 from earwitness.session.files import write_media
 from earwitness.session.preparing import Job, now
+from earwitness.session.settings import Options
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,11 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     options = job.options
     counts: dict[str, float] = {}
     try:
-        counts = audit.ask(
-            job.model, job.clips, job.items, folder,
-            progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
-        )  # fmt: skip
+        counts = _ask(job, folder, progress)
     finally:  # a run that stops (its budget is spent, Ctrl-C) has cost what it has cost
         info.decoding = getattr(job.model, "decoding", info.decoding)
-        for name, value in {**counts, **getattr(job.model, "counts", {})}.items():
+        own = {} if _many(options) else getattr(job.model, "counts", {})  # workers have added up theirs
+        for name, value in {**counts, **own}.items():
             info.stats[name] = info.stats.get(name, 0) + float(value) if name != "failed" else float(value)
         runs.write_info(folder, info)
         if hasattr(job.model, "close"):
@@ -79,6 +78,26 @@ def run(job: Job, folder: Path, *, progress: audit.Progress | None = None) -> Re
     pages.build(folder)
     failed = counts["failed"] / len(job.items)
     return Result(pages.headline(folder), failed, options.max_failed, tuple(warnings))
+
+
+def _many(options: Options) -> bool:
+    return options.workers > 1 or options.executor == "ray"
+
+
+def _ask(job: Job, folder: Path, progress: audit.Progress | None) -> dict[str, float]:
+    options = job.options
+    if not _many(options):
+        return audit.ask(
+            job.model, job.clips, job.items, folder,
+            progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
+        )  # fmt: skip
+    if hasattr(job.model, "unload"):  # the checked model's memory is wanted by a worker's
+        job.model.unload()
+    recipe = audit.Recipe(job.spec, options.for_model, job.model.revision)
+    return audit.ask_many(
+        recipe, job.clips, job.items, folder, workers=options.workers, executor=options.executor,
+        progress=progress, chunk=options.chunk, retry_failed=options.retry_failed,
+    )  # fmt: skip
 
 
 def score(folder: Path, judge: str | None = None) -> list[Table]:
