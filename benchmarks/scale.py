@@ -30,7 +30,7 @@ MOST_GROWTH = 1.25  # CPU time a clip at the most clips against the fewest: abov
 def main() -> int:
     """Measure each size; 1 where the cost a clip grows by more than a quarter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", default="1000,2500,5000,10000")
+    parser.add_argument("--clips", default="250,500,1000")
     parser.add_argument("--words", type=int, default=10_000, help="of the long-context condition")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--one", type=int, help="measure this number of clips here, print JSON")
