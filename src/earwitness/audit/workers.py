@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -313,6 +314,7 @@ def limit_threads(threads: int) -> None:
 @contextmanager
 def _no_ctrl_c() -> Iterator[None]:
     """Processes started within do not hear Ctrl-C: this one does, and ends them in order."""
+    resource_tracker.ensure_running()  # started later, within, it would let Ctrl-C through again
     old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
