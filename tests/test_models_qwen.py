@@ -179,7 +179,7 @@ def test_shared_layout_equals_the_processors_tokens(shared: QwenOmni) -> None:
         item, kind = tiny.item(0, "What do you hear?"), qwen_inputs.kind_of(media)
         before, after = qwen_inputs.split_prompt(shared.thinker, item, kind)
         with torch.no_grad():
-            (seen,), (heard,) = shared._encode([media])
+            (seen,), (heard,) = shared.encode([media])
         layout = qwen_inputs.lay_out(shared.thinker, before, kind, seen, heard)
         whole = qwen_plain.process(shared.thinker, item, media)["input_ids"][0]
         assert [*layout.ids.tolist(), *after] == whole.tolist(), name
@@ -226,7 +226,7 @@ def test_text_that_begins_below_the_pictures_last_position(shared: QwenOmni) -> 
     )
     items = [tiny.item(0, "?", ("yes", "no", "dog barking")), tiny.item(1, QUESTIONS[1][0], CHOICES)]
     with torch.no_grad():
-        ((seen,), (heard,)) = QwenOmni(thinker)._encode([wide])
+        ((seen,), (heard,)) = QwenOmni(thinker).encode([wide])
     before, after = qwen_inputs.split_prompt(thinker, items[0], "av")
     layout = qwen_inputs.lay_out(thinker, before, "av", seen, heard)
     assert layout.positions.max() > len(layout) + len(after) + layout.shift

@@ -245,7 +245,7 @@ class QwenOmni:
 
     def _ask(self, groups: list[Group]) -> Iterator[tuple[int, Answer]]:
         start = time.perf_counter()
-        seen, heard = self._encode([g.media for g in groups])
+        seen, heard = self.encode([g.media for g in groups])
         layouts = [
             inputs.lay_out(self.thinker, g.before, g.kind, s, h)
             for g, s, h in zip(groups, seen, heard, strict=True)
@@ -284,7 +284,7 @@ class QwenOmni:
             return ()
         return tuple(tuple(int(t) for t in self.processor.tokenizer(c)["input_ids"]) for c in item.choices)
 
-    def _encode(self, media: Sequence[Media]) -> tuple[list[Seen | None], list[Heard | None]]:
+    def encode(self, media: Sequence[Media]) -> tuple[list[Seen | None], list[Heard | None]]:
         """Features of each medium's picture and sound, from the caches or through the towers."""
         stacks = {m.video_hash: m.frames for m in media if m.frames is not None}
         seen = {key: self.seen.get((self._fed_as, key)) for key in stacks}

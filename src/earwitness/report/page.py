@@ -20,6 +20,7 @@ from earwitness.report import cells, charts, players, telling
 from earwitness.report.figures import unscored
 from earwitness.report.published import beside
 from earwitness.report.verdict import Verdict, clips_of, interval, percent, spoken_name, verdict
+from earwitness.report.within import within
 from earwitness.report.words import GLOSSARY, PROTOCOLS
 
 TELLING = 10
@@ -52,9 +53,9 @@ def build(folder: Path, *, embed: bool = False) -> Path:
     clips = {clip.id: clip for clip in runs.read_clips(folder)} if (folder / "clips.jsonl").exists() else {}
     result = verdict(info.model, judged)
     pairs = telling.choose(judged, TELLING)
-    drawn = charts.charts(judged, tables)
-    pictures = charts.write(drawn, folder / "charts")
-    runtime = Markup(charts.runtime()) if drawn else Markup("")
+    drawn, inside = charts.charts(judged, tables), within(folder)
+    pictures = charts.write([*drawn, *inside.charts], folder / "charts")
+    runtime = Markup(charts.runtime()) if pictures else Markup("")
     script = Markup(_own("players.js"))
     page = _template().render(
         info=info,
@@ -67,6 +68,9 @@ def build(folder: Path, *, embed: bool = False) -> Path:
         shown_first=SHOWN_FIRST,
         charts=[_chart(c, pictures[c.id], folder, embed) for c in drawn],
         protocols=_protocols([*tables, *beside(spoken_name(info.model), tables)]),
+        inside=[_chart(c, pictures[c.id], folder, embed) for c in inside.charts],
+        inside_grids=[cells.grid(t) for t in inside.tables],
+        inside_left=inside.left,
         checks=cells.checks(info.checks),
         check_says=_check_says(info.checks),
         fed=cells.fed(judged),
@@ -75,11 +79,11 @@ def build(folder: Path, *, embed: bool = False) -> Path:
         failure_says=_failure_says(judged, info.item_count),
         facts=_facts(info),
         glossary=GLOSSARY,
-        sections=_sections(result, bool(drawn)),
+        sections=_sections(result, bool(drawn), bool(inside.tables)),
         style=Markup(_own("style.css")),
         runtime=runtime,
         script=script,
-        policy=_policy([str(runtime), str(script)] if drawn else [str(script)]),
+        policy=_policy([str(runtime), str(script)] if pictures else [str(script)]),
     )
     path = folder / "report.html"
     part = path.with_suffix(".html.tmp")
@@ -231,12 +235,13 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _sections(result: Verdict, any_chart: bool) -> list[tuple[str, str]]:
+def _sections(result: Verdict, any_chart: bool, looked_inside: bool) -> list[tuple[str, str]]:
     return [
         *([("figures", "Key figures")] if result.figures else []),
         ("watch", "See and hear"),
         *([("charts", "Charts")] if any_chart else []),
         ("tables", "Tables"),
+        *([("inside", "Inside the model")] if looked_inside else []),
         ("trust", "Can it be trusted?"),
         ("again", "Run it again"),
         ("words", "Words"),

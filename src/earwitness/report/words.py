@@ -41,6 +41,11 @@ PROTOCOLS = {
         "it; or the whole sound is replaced by wind, rain, a bird, a drill or thunder.",
         "When Eyes and Ears Disagree, arXiv 2511.10059",
     ),
+    "judge": (
+        "A second reader",
+        "Free answers read again by a model that does not know what was done to the clip, beside the rules.",
+        "",
+    ),
     "benchmark": (
         "A published benchmark, with and without the sound",
         "The benchmark's own questions, on its clips as they are, muted, and black. What is still answered the "
