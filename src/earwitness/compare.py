@@ -21,6 +21,8 @@ from pathlib import Path
 
 from earwitness import run, stats
 from earwitness.records import Cell, Estimate, Item, Judged, Row, Table
+from earwitness.whitebox import joined
+from earwitness.whitebox import tables as insides
 
 # Names of the untouched condition in the three protocols: the twin that an intervened item is held against.
 UNTOUCHED = ("original", "aligned", "found", "full")
@@ -80,7 +82,8 @@ def compare_runs(folder_a: Path, folder_b: Path) -> list[Table]:
     """:func:`compare` over two run folders (scored runs: ``earwitness score`` makes scores.jsonl again).
 
     What the runs differ in besides the model (sampling of the clips, decoding, an unfinished run) is said in the
-    first caption. Raises RunError where a folder is not a scored run, ValueError as :func:`compare` does.
+    first caption. Two traced runs are compared inside, too. Raises RunError where a folder is not a scored run,
+    ValueError as :func:`compare` does.
     """
     infos = (run.read_info(folder_a), run.read_info(folder_b))
     names = (infos[0].model, infos[1].model)
@@ -95,7 +98,10 @@ def compare_runs(folder_a: Path, folder_b: Path) -> list[Table]:
         if one != two
     ]
     notes += [f"The run of {n} is not finished." for n, i in zip(names, infos, strict=True) if i.finished is None]
-    return compare(run.judged(folder_a), run.judged(folder_b), names, " ".join(notes))
+    tables = compare(run.judged(folder_a), run.judged(folder_b), names, " ".join(notes))
+    if all((folder / "trace").is_dir() for folder in (folder_a, folder_b)):
+        tables += insides.changes(joined.load(folder_a), joined.load(folder_b), names)
+    return tables
 
 
 def _by_id(who: str, judged: Sequence[Judged]) -> dict[str, Judged]:

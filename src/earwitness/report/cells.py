@@ -69,6 +69,10 @@ def _unit(table: str, row: str, column: str) -> str:
             return "p"
         if name.endswith((" in s", "(s)")) or "seconds" in name:
             return "seconds"
+        if "layer" in name:
+            return "count"
+        if "nats" in name:
+            return "score"
         if name.startswith(("d'", "d′", "dprime", "bias", "cohen", "kappa")):
             return "score"
     return "share"

@@ -76,7 +76,9 @@ def write(found: Sequence[Chart], folder: Path) -> dict[str, str]:
         drawn[chart.id] = vl_convert.vegalite_to_svg(text)
         (folder / f"{chart.id}.vl.json").write_text(json.dumps(chart.spec, indent=1), encoding="utf-8")
         (folder / f"{chart.id}.svg").write_text(drawn[chart.id], encoding="utf-8")
-        (folder / f"{chart.id}.png").write_bytes(vl_convert.vegalite_to_png(text, scale=PNG_SCALE))
+        # On nothing, a see-through mark comes out in wrong colours.
+        opaque = {**chart.spec, "config": {**chart.spec.get("config", {}), "background": PAPER}}
+        (folder / f"{chart.id}.png").write_bytes(vl_convert.vegalite_to_png(json.dumps(opaque), scale=PNG_SCALE))
     return drawn
 
 
@@ -164,7 +166,7 @@ def _sides(points: list[Point], series: str, order: list[str], colours: dict[str
 _PADDING = {"left": 4, "top": 4, "bottom": 4, "right": 64}
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def styled(chart: Any) -> dict[str, Any]:
     """Vega-Lite of a chart in the house's style."""
     spec: dict[str, Any] = (
         chart.configure(background="transparent", font=FONT)
@@ -196,7 +198,7 @@ def _follow(judged: Sequence[Judged]) -> Chart | None:
         "follow", "Whom does it believe when picture and sound disagree?",
         "The sound of each clip was replaced by that of a clip of another class. A model that listens follows the "
         "sound when asked what it hears, and the picture when asked what it sees. Lines are 95 % intervals.",
-        _spec(_sides(points, "series", order, colours, bars=True)),
+        styled(_sides(points, "series", order, colours, bars=True)),
     )  # fmt: skip
 
 
@@ -227,7 +229,7 @@ def _accuracy(judged: Sequence[Judged]) -> Chart | None:
         "accuracy", "How often is it right, under each condition?",
         "Share of right answers with 95 % intervals. The short upright mark is chance: one option drawn blindly. A "
         "model that listens keeps both dots far to the right wherever the evidence asked about is still there.",
-        _spec(_sides(points, "series", order, {order[0]: SEEN, order[1]: HEARD}, bars=False)),
+        styled(_sides(points, "series", order, {order[0]: SEEN, order[1]: HEARD}, bars=False)),
     )  # fmt: skip
 
 
@@ -247,7 +249,7 @@ def _axes(tables: Sequence[Table]) -> Chart | None:
         "axes", "Eight ways not to listen",
         "Thud's failure axes in plain words: each is a rate of one mistake, so shorter is better. False alarms on "
         "untouched clips stand beside the misses: a model that cries wolf at every clip has not listened either.",
-        _spec(_sides(points, "series", [MISTAKE], {MISTAKE: OTHER}, bars=True)),
+        styled(_sides(points, "series", [MISTAKE], {MISTAKE: OTHER}, bars=True)),
     )  # fmt: skip
 
 
@@ -326,7 +328,7 @@ def _offsets(judged: Sequence[Judged]) -> Chart | None:
         "Share of answers at each offset of the sound, with 95 % intervals. A listener calls only the middle “in "
         "sync” and names the direction everywhere else; a flat orange line is a model that says “in sync” whatever "
         "it hears.",
-        _spec(chart),
+        styled(chart),
     )  # fmt: skip
 
 
@@ -349,5 +351,5 @@ def _confuse(judged: Sequence[Judged]) -> Chart | None:
         "confuse", "Can it tell which of several instruments is silent?",
         "Share of right answers to “is there a … sound?”, apart for things that sound (yes is right) and things "
         "whose sound was taken out (no is right). Saying yes to all gives 100 % and 0 %. The short mark is a coin.",
-        _spec(_sides(points, "series", order, {order[0]: HEARD, order[1]: SEEN}, bars=False)),
+        styled(_sides(points, "series", order, {order[0]: HEARD, order[1]: SEEN}, bars=False)),
     )  # fmt: skip

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart
-from earwitness.report.charts import _spec as styled
+from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, styled
 from earwitness.report.words import condition_name
 from earwitness.stats import effects, many
 from earwitness.stats.effects import Band

@@ -2,15 +2,18 @@
 
 ``prepare`` turns model, clips and protocol names into a :class:`Job` (and its plan); ``run`` asks, scores and
 reports; ``score`` and ``report`` make their part of a run folder again without the model; ``render`` makes an
-intervention from files to a file; ``doctor`` is the ear and eye check alone.
+intervention from files to a file; ``doctor`` is the ear and eye check alone; ``trace`` and ``knockout``
+look inside the model.
 """
 
 from earwitness.audit import EarCheckError as Refused
 from earwitness.session.files import render, write_media
+from earwitness.session.looking import knockout, trace
 from earwitness.session.preparing import Job, prepare
 from earwitness.session.running import Result, doctor, report, run, score
 from earwitness.session.settings import Options
 
 __all__ = [
-    "Job", "Options", "Refused", "Result", "doctor", "prepare", "render", "report", "run", "score", "write_media",
+    "Job", "Options", "Refused", "Result", "doctor", "knockout", "prepare", "render", "report", "run", "score",
+    "trace", "write_media",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ module                what it answers
                       :func:`equivalence`, :func:`holm`, :func:`merge_clusters`
 :mod:`.rates`         yes/no questions and agreement: :func:`dprime`, :func:`bias`, :func:`detection`,
                       :func:`balanced_accuracy`, :func:`kappa`
+:mod:`.effects`       how far does something move, layer by layer: Cohen's d with its bands over clips
+:mod:`.many`          which of many tests are finds: Benjamini-Hochberg, the largest |t|
 :mod:`.power`         how many clips: :func:`clips_needed`, :func:`detectable_gap`, :func:`power_table`
 ====================  =========================================================================================
 """
