@@ -38,7 +38,7 @@ def trace(
         with _shown("looking into") as progress:
             found = session.trace(
                 folder, model, limit=limit, conditions=_listed(condition), values=values,
-                heat_layers=[int(n) for n in _listed(heat)], progress=progress,
+                heat_layers=_numbers(heat), progress=progress,
             )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         fail(error)
@@ -96,6 +96,12 @@ def knockout(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(part.isdigit() for part in _listed(text)):
+        raise ValueError(f"--heat {text}: wants layers by comma, e.g. 17,22")
+    return [int(part) for part in _listed(text)]
 
 
 @contextmanager
