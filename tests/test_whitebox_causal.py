@@ -272,6 +272,20 @@ def test_a_cut_that_hides_nothing_is_left_out(shared: QwenOmni) -> None:
     ]  # fmt: skip
 
 
+def test_controls_are_several_draws_the_same_every_time(shared: QwenOmni) -> None:
+    items, media, answers = asked()
+    cuts = [Cut("options->answer", (0, 1)), Cut("options->answer", (0, 0))]
+
+    def controls(seed: int, some: slice, wanted: list[Cut]) -> list[Any]:
+        made = causal.measure(shared, items[some], media[some], answers[some], wanted, controls=3, seed=seed)
+        return [[r.answer for r in k.controls] for found in made for k in found if k.layers == (0, 1)]
+
+    first = controls(0, slice(0, 1), cuts)
+    assert len(set(first[0])) == 3
+    assert controls(0, slice(0, 3), cuts[:1])[0] == pytest.approx(first[0], abs=1e-5)
+    assert controls(1, slice(0, 1), cuts)[0] != pytest.approx(first[0], abs=1e-5)
+
+
 def test_where_nothing_else_is_left_there_is_no_control(shared: QwenOmni) -> None:
     items, media, answers = asked()
     all_of_it = Cut("media+marker+text->answer", (0, 1))

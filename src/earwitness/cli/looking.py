@@ -68,13 +68,16 @@ def trace(
 def knockout(
     folder: RunFolder,
     edge: Annotated[
-        list[str], typer.Option(help="audio->answer, video->answer, text->answer, 'audio<->video'; repeatable")
+        list[str],
+        typer.Option(help="audio->answer, video->answer, 'audio<->video' ...; repeatable; see docs/knockout.md"),
     ],
     layers: Layers = "all",
     model: Copy = None,
     controls: Annotated[int, typer.Option(help="random cuts of the same size beside each")] = 3,
     limit: Limit = 50,
     condition: Conditions = "",
+    weight: Annotated[float, typer.Option(help="0 cuts the path; another number weighs it by that")] = 0.0,
+    head: Annotated[str, typer.Option(help="only these heads of each layer, by comma")] = "",
 ) -> None:
     """What happens to the answer when a path inside the model is cut? Adds to the report."""
     from earwitness import session
@@ -83,7 +86,7 @@ def knockout(
         with _shown("cutting in") as progress:
             tables = session.knockout(
                 folder, model, edges=edge, layers=layers, controls=controls, limit=limit,
-                conditions=_listed(condition), progress=progress,
+                conditions=_listed(condition), weight=weight, heads=_numbers(head), progress=progress,
             )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         fail(error)
@@ -100,7 +103,7 @@ def _listed(text: str) -> list[str]:
 
 def _numbers(text: str) -> list[int]:
     if not all(part.isdigit() for part in _listed(text)):
-        raise ValueError(f"--heat {text}: wants layers by comma, e.g. 17,22")
+        raise ValueError(f"{text}: wants numbers by comma, e.g. 17,22")
     return [int(part) for part in _listed(text)]
 
 

@@ -11,12 +11,11 @@ rests on is not said, as with Video-MME.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from earwitness.datasets.multiple_choice import choice, listed
-from earwitness.datasets.question_file import QuestionFile, Row, Wanted, gather, rows, together
-from earwitness.records import Clip, Question
+from earwitness.datasets.multiple_choice import by_video, choice, listed
+from earwitness.datasets.question_file import QuestionFile, Row
+from earwitness.records import Question
 
 SOURCE = "THUDM/LVBench, video_info.meta.jsonl"
 LICENCE = "CC-BY-NC-SA-4.0, academic research only"
@@ -24,23 +23,7 @@ LICENCE = "CC-BY-NC-SA-4.0, academic research only"
 
 def read(path: Path, media: Path | None = None) -> QuestionFile:
     """The questions of video_info.meta.jsonl. Raises QuestionFileError for videos that cannot be read."""
-
-    def make(row: Row) -> Iterator[Question]:
-        asked = row.fields.get("qa")
-        if not isinstance(asked, list) or not all(isinstance(q, dict) for q in asked):
-            raise ValueError(f"qa wants a list of objects, got {asked!r}")
-        for n, fields in enumerate(asked, 1):
-            try:
-                yield _one(row, Row(row.where, fields), n)
-            except ValueError as error:
-                raise ValueError(f"question {n}: {error}") from None
-
-    questions = gather(path, rows(path, "lvbench"), make)
-    ids = dict.fromkeys(q.clip for q in questions)
-    return together(
-        path, media, name="lvbench", source=SOURCE, licence=LICENCE, questions=questions,
-        wanted={i: [Wanted(i)] for i in ids}, clips={i: Clip(id=i) for i in ids},
-    )  # fmt: skip
+    return by_video(path, media, "lvbench", "qa", _one, source=SOURCE, licence=LICENCE)
 
 
 def _one(video: Row, row: Row, n: int) -> Question:

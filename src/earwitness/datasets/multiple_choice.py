@@ -1,16 +1,27 @@
 """Questions on videos answered by letter: Daily-Omni, OmniVideoBench, WorldSense, AVQA, Video-MME, LVBench.
 
 Each has a module of its own that says what its rows mean; here is what they share: a question answered by letter,
-and Thud's general prompt (arXiv 2605.16403, Appendix), which is Video-MME's own without subtitles.
+rows of videos that hold lists of questions, and Thud's general prompt (arXiv 2605.16403, Appendix), which is
+Video-MME's own without subtitles.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from earwitness.datasets.question_file import Row, letter_of, with_letters
-from earwitness.records import Evidence, Question
+from earwitness.datasets.question_file import (
+    QuestionFile,
+    Row,
+    Wanted,
+    gather,
+    letter_of,
+    rows,
+    together,
+    with_letters,
+)
+from earwitness.records import Clip, Evidence, Question
 
 DECODE = 16
 PROMPT = (
@@ -52,3 +63,30 @@ def minutes(seconds: float) -> str:
         if seconds <= limit:
             return name
     return "over 10 min"
+
+
+def by_video(
+    path: Path, media: Path | None, name: str, key: str, one: Callable[[Row, Row, int], Question], *,
+    source: str, licence: str,
+) -> QuestionFile:  # fmt: skip
+    """A file with a row a video and its questions in a list: ``one(video, question, number)`` makes each.
+
+    Raises QuestionFileError for videos that cannot be read.
+    """
+
+    def make(row: Row) -> Iterator[Question]:
+        asked = row.fields.get(key)
+        if not isinstance(asked, list) or not all(isinstance(q, dict) for q in asked):
+            raise ValueError(f"{key} wants a list of objects, got {asked!r}")
+        for n, fields in enumerate(asked, 1):
+            try:
+                yield one(row, Row(row.where, fields), n)
+            except ValueError as error:
+                raise ValueError(f"question {n}: {error}") from None
+
+    questions = gather(path, rows(path, name), make)
+    ids = dict.fromkeys(q.clip for q in questions)
+    return together(
+        path, media, name=name, source=source, licence=licence, questions=questions,
+        wanted={i: [Wanted(i)] for i in ids}, clips={i: Clip(id=i) for i in ids},
+    )  # fmt: skip

@@ -12,12 +12,11 @@ question rests on follows from its reasoning steps: vision, audio, or both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from earwitness.datasets.multiple_choice import choice, minutes
-from earwitness.datasets.question_file import QuestionFile, Row, Wanted, gather, rows, together
-from earwitness.records import Clip, Evidence, Question
+from earwitness.datasets.multiple_choice import by_video, choice, minutes
+from earwitness.datasets.question_file import QuestionFile, Row
+from earwitness.records import Evidence, Question
 
 SOURCE = "NJU-LINK/OmniVideoBench, data.json"
 LICENCE = "CC-BY-NC-SA-4.0 (data)"
@@ -33,23 +32,7 @@ MODALITY: dict[str, Evidence] = {"vision": "video", "video": "video", "visual": 
 
 def read(path: Path, media: Path | None = None) -> QuestionFile:
     """The questions of data.json. Raises QuestionFileError for videos that cannot be read."""
-
-    def make(row: Row) -> Iterator[Question]:
-        asked = row.fields.get("questions")
-        if not isinstance(asked, list) or not all(isinstance(q, dict) for q in asked):
-            raise ValueError(f"questions wants a list of objects, got {asked!r}")
-        for n, fields in enumerate(asked, 1):
-            try:
-                yield _one(row, Row(row.where, fields), n)
-            except ValueError as error:
-                raise ValueError(f"question {n}: {error}") from None
-
-    questions = gather(path, rows(path, "omnivideobench"), make)
-    ids = dict.fromkeys(q.clip for q in questions)
-    return together(
-        path, media, name="omnivideobench", source=SOURCE, licence=LICENCE, questions=questions,
-        wanted={i: [Wanted(i)] for i in ids}, clips={i: Clip(id=i) for i in ids},
-    )  # fmt: skip
+    return by_video(path, media, "omnivideobench", "questions", _one, source=SOURCE, licence=LICENCE)
 
 
 def _one(video: Row, row: Row, n: int) -> Question:

@@ -80,11 +80,13 @@ def _asked(about: QuestionFile, file: Path, limit: int | None, seed: int, media:
     gone = set(about.missing)
     there = [c for c in about.clips if c.id not in gone]
     if not there:
-        some = ", ".join(about.missing[:NAMED])
+        wanted = {c.id: c.path or c.id for c in about.clips}
+        some = ", ".join(wanted[i] for i in about.missing[:NAMED]) + (" ..." if len(gone) > NAMED else "")
         place = media or f"{file.parent} and its videos/"
+        advice = "name their folder with --set media=FOLDER" if media is None else "is that their folder?"
         raise ValueError(
-            f"{file.name}: none of the media of its {len(about.missing):,} clips are in {place} ({some} ...); "
-            "name their folder with --set media=FOLDER"
+            f"{file.name}: none of the media of its {len(about.missing):,} clips are in {place} (wanted: {some}); "
+            f"{advice}"
         )
     return QuestionClips(about, file.parent, there if limit is None else drawn(about, there, limit, seed))
 

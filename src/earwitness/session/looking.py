@@ -42,7 +42,8 @@ def trace(
 
 def knockout(
     folder: Path, model: str | None = None, *, edges: Sequence[str], layers: str = "all", controls: int = 3,
-    limit: int | None = None, conditions: Sequence[str] = (), progress: Progress | None = None,
+    limit: int | None = None, conditions: Sequence[str] = (), weight: float = 0.0, heads: Sequence[int] = (),
+    progress: Progress | None = None,
 ) -> list[Table]:  # fmt: skip
     """Cut paths in a run's model (or a local copy of it) and say what the answers lose; writes the report again.
 
@@ -50,7 +51,7 @@ def knockout(
     """
     tables = cutting.knockout(
         folder, _opened(folder, model), edges=edges, windows=layers, controls=controls, limit=limit,
-        conditions=conditions, progress=progress,
+        conditions=conditions, factor=weight, heads=tuple(heads), progress=progress,
     )  # fmt: skip
     if (folder / "scores.jsonl").exists():
         pages.build(folder)

@@ -141,7 +141,13 @@ def beside(inside: Inside, found: Iterable[Knockout]) -> Table | None:
             "does: the change of log p(answer), nats, less that with as many random other tokens hidden, and the "
             "share of items whose likeliest choice changes. Much attention may do nothing, and little may decide."
         ),
-        columns=("attention", "of the tokens", "cut, beyond random tokens", "choice changed", "items"),
+        columns=(
+            "attention",
+            "of the tokens",
+            "nats lost to the cut, beyond random tokens",
+            "choice changed",
+            "items",
+        ),
         rows=tuple(rows),
         unit="mixed",
     )

@@ -15,6 +15,7 @@ import msgspec
 from earwitness import run as runs
 from earwitness.audit.shares import in_order
 from earwitness.datasets.opening import open_clips
+from earwitness.interventions import filled
 from earwitness.models import Model
 from earwitness.records import Answer, ClipSet, Item, digest
 
@@ -62,6 +63,8 @@ def chosen(
 ) -> tuple[list[Item], dict[str, Answer]]:
     """The run's items with an answer (and choices), clip by clip, of ``limit`` clips at most, and their answers.
 
+    Long contexts are written out in their prompts.
+
     Raises
     ------
     RunError
@@ -86,7 +89,7 @@ def chosen(
         what = "item with choices to look into (was only free text asked for?)" if choices else "item to look into"
         raise runs.RunError(f"{folder}: no answered {what}")
     kept = sorted({i.clip for i in fit}, key=lambda clip: digest("look inside", clip))[:limit]
-    return [i for some in in_order(i for i in fit if i.clip in kept) for i in some], answers
+    return [filled(i) for some in in_order(i for i in fit if i.clip in kept) for i in some], answers
 
 
 def known(path: Path, kind: type[T], key: Callable[[T], Hashable]) -> dict[Hashable, T]:

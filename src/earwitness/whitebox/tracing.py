@@ -18,7 +18,6 @@ import numpy as np
 
 from earwitness import run as runs
 from earwitness.audit import Bank
-from earwitness.interventions import filled
 from earwitness.models import Model
 from earwitness.records import Answer, ClipSet, Item
 from earwitness.whitebox import opened, store
@@ -119,7 +118,7 @@ def _captured(
         except (ValueError, OSError) as error:
             failed[item.id] = f"clip {item.clip}: {error}"
         else:
-            fit.append(filled(item))
+            fit.append(item)
     said = [answers[i.id].text or "" for i in fit]
     try:
         yield from capture(model, fit, media, said, values=values, keep_layers=heat_layers)  # type: ignore[arg-type]
