@@ -103,6 +103,6 @@ def receipt(parts: Sequence[Any]) -> Fed:
     )
 
 
-def load(**options: Any) -> MiniCPMo:
-    """The factory that ``-m examples.minicpm_o:load`` calls."""
-    return MiniCPMo(**options)
+def load(device: str = "cuda", dtype: str = "bfloat16", fps: float = 1.0) -> MiniCPMo:
+    """The factory that ``-m examples.minicpm_o:load`` calls; of ``--set`` it takes what is named here."""
+    return MiniCPMo(WEIGHTS, device, dtype, fps)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -83,6 +82,6 @@ def _words(text: str) -> np.ndarray:
     return np.random.default_rng(int(digest(text.lower()), 16)).normal(size=64)
 
 
-def load(**options: Any) -> ToyListener:
-    """The factory that ``-m examples.toy_listener:load`` calls, with the options said in ``--set``."""
-    return ToyListener(**options)
+def load(fps: float = 2.0, max_pixels: int = 112 * 112) -> ToyListener:
+    """The factory that ``-m examples.toy_listener:load`` calls; of ``--set`` it takes what is named here."""
+    return ToyListener(fps, max_pixels)

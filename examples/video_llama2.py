@@ -106,6 +106,6 @@ def receipt(fed: Any, kind: str, media: Media) -> Fed:
     )
 
 
-def load(**options: Any) -> VideoLlama2:
-    """The factory that ``-m examples.video_llama2:load`` calls."""
-    return VideoLlama2(**options)
+def load(fps: float = 2.0) -> VideoLlama2:
+    """The factory that ``-m examples.video_llama2:load`` calls; of ``--set`` it takes what is named here."""
+    return VideoLlama2(WEIGHTS, fps)

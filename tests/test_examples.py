@@ -89,6 +89,22 @@ def test_an_option_the_factory_does_not_take_is_named() -> None:
         load_model("examples.minicpm_o:WEIGHTS")
 
 
+def test_a_factory_that_hides_its_options_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hidden_ears.py").write_text(
+        "from earwitness.models.fake import control\ndef ears(**options): return control('hears', **options)\n"
+        "def gone(): import no_such_package_here\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="hidden_ears:ears does not take an option it was given"):
+        load_model("hidden_ears:ears", dtype="float16")
+    with pytest.raises(ValueError, match=r"needs the package no_such_package_here.* top of hidden_ears\.py"):
+        load_model("hidden_ears:gone")
+    with pytest.raises(ValueError, match="takes no dtype; its options: fps, max_pixels"):
+        load_model("examples.toy_listener:load", dtype="float16")
+
+
 def test_a_module_in_the_working_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "my_ears.py").write_text(
         "from earwitness.models.fake import control\nears = lambda: control('hears')\n"

@@ -606,7 +606,8 @@ def fresh(folder: Path) -> Path:
 
 def test_a_judge_that_thinks_like_the_rules_agrees_with_them(fresh: Path) -> None:
     before = (fresh / "answers.jsonl").read_bytes()
-    new, found = judges.run(fresh, StandIn(by_rules))
+    new, found, doubts = judges.run(fresh, StandIn(by_rules))
+    assert not doubts
     agree = table(found, "judge_agreement")
     for task in ("mute", "swap", "shift"):
         assert value(agree, f"{task}: the rules, stand-in", "kappa") == 1
@@ -647,7 +648,7 @@ def test_judgements_outlast_the_judge_and_two_judges_are_compared(fresh: Path) -
     assert judges.run(fresh) == with_judge
     always = {"mute": "SILENT", "swap": "MATCH", "shift": "SYNC"}
     lazy = StandIn(lambda task, *_: json.dumps({"label": always.get(task)}), name="lazy")
-    scores, found = judges.run(fresh, lazy)
+    scores, found, _ = judges.run(fresh, lazy)
     rows = [r.label for r in table(found, "judge_agreement").rows]
     pairs = ("the rules, stand-in", "the rules, lazy", "stand-in, lazy")
     assert rows == [f"{task}: {pair}" for task in ("mute", "swap", "shift") for pair in pairs]
@@ -660,17 +661,22 @@ def test_judgements_outlast_the_judge_and_two_judges_are_compared(fresh: Path) -
 
 
 def test_a_model_that_is_no_judge_rules_nothing(fresh: Path) -> None:
-    new, found = judges.run(fresh, "fake:sees", votes=1)
+    new, found, doubts = judges.run(fresh, "fake:sees", votes=1)
+    assert "fake:sees gave no readable label for" in doubts[0]
     agree = table(found, "judge_agreement")
     answers = cell(agree, "mute: the rules, fake:sees", "answers")
     assert isinstance(answers, int)
     assert answers > 0
     assert cell(agree, "mute: the rules, fake:sees", "by the second") == answers
+    assert cell(agree, "mute: the rules, fake:sees", "kappa") is None, "no labels, no agreement beyond chance"
     judged: list[Score] = [s for s in new if s.label == UNPARSED]
     assert len(judged) >= answers
     assert all(s.correct is None for s in judged)
     own = judges.run(fresh, StandIn(by_rules, name="fake:hears")).tables
-    assert "audited model itself" in table(own, "judge_agreement").caption
+    assert "The judge fake:hears is the audited model itself" in table(own, "judge_agreement").caption
+    told = {t.id for t in own if "The judge is the audited model itself" in t.caption}
+    assert {"judge_labels_mute_2", "thud_axes_neutral_judged"} <= told
+    assert "judge_labels_mute" not in told, "the table of another judge"
 
 
 def test_a_judge_behind_a_real_server(fresh: Path, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_third_partys_factory_gets_the_options_given(tmp_path: Path, monkeypat
     assert model.options == {"device": "cpu", "batch": 3}
     with pytest.raises(ValueError, match="without name, revision, view, abilities, answer"):
         load_model("my_lab.models:broken")
-    with pytest.raises(ModuleNotFoundError, match="package_that_is_not_there"):
+    with pytest.raises(ValueError, match="needs the package package_that_is_not_there"):
         load_model("my_lab.models:needy")
 
 

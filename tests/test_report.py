@@ -215,6 +215,7 @@ def test_without_a_swap_silence_decides_and_without_either_nothing_is_said() -> 
     assert "notices silence" in verdict.verdict("m", run_of(36, always, ("thud",))).sentence
     shifts = [j for j in thud if j.item.question == "shift"]
     assert verdict.verdict("m", shifts).kind == "no verdict"
+    assert "a sound that was there and was then muted or replaced" in verdict.verdict("m", shifts).sentence
     assert verdict.verdict("m", []).kind == "no verdict"
 
 

@@ -303,6 +303,19 @@ def test_a_server_that_is_gone_ends_the_run(start: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has answered none of the last 21 items, the last one for: HTTP 500"):
         audit.ask(model, clips, items, tmp_path)
     assert len(server.calls) < len(items)
+    assert len(runs.read_answers(tmp_path)) == 5, "what the dying server did not answer stays open"
+    server.fault = lambda c: ""
+    answers = _ask(model, clips, items, tmp_path)
+    assert all(answers[i.id].error is None for i in items), "the same command asks it"
+
+
+def test_items_lost_before_the_server_came_back_are_their_own_errors(
+    start: Any, clips: foley.FoleyClips, tmp_path: Path
+) -> None:
+    bad = _items(clips)[-1]
+    _, model = start(Server(fault=lambda c: "status 500" if bad.prompt in str(c.request) else ""), retries=0)
+    answers = _ask(model, clips, _items(clips), tmp_path)
+    assert [i for i, a in answers.items() if a.error] == [bad.id], "one lost item at the end is not a lost server"
 
 
 def test_kill_in_the_middle_nothing_answered_is_asked_twice(
@@ -522,6 +535,8 @@ def test_the_server_says_which_model_there_is(start: Any) -> None:
     assert model.revision == "m from /w/m"
     with pytest.raises(ValueError, match="it serves m, n"):
         OpenAIModel(server.url)
+    with pytest.raises(ValueError, match=r"has no model 'o': it serves m, n"):
+        OpenAIModel(f"{server.url}#o")
     server.models = ("only",)
     alone = OpenAIModel(server.url.removesuffix("/v1") + "/#")
     assert alone.name == f"openai:{server.url}#only"
@@ -634,6 +649,15 @@ def test_a_server_that_never_says_the_same_proves_nothing_by_its_words(start: An
     assert all(p.startswith("not proven") for p in _proofs(model))
 
 
+def test_a_server_that_does_not_answer_is_not_called_deaf(start: Any) -> None:
+    _, model = start(Server(fault=lambda c: "status 500"), retries=0)
+    with pytest.raises(ValueError, match="could not be asked in the ear and eye check: HTTP 500"):
+        audit.check_model(model, _clip(model))
+    _, model = start(Server(), max_tokens=1)
+    with pytest.raises(ValueError, match="budget is spent in the ear and eye check, before any question"):
+        audit.check_model(model, _clip(model))
+
+
 def test_a_wrong_key_is_no_deaf_server(start: Any) -> None:
     _, model = start(Server(fault=lambda c: "status 401"))
     with pytest.raises(ValueError, match="refuses the key"):
@@ -655,6 +679,8 @@ def test_hans_behind_earwitness_serve_is_the_hans_on_this_machine(clips: foley.F
     with serve.running(hans) as url:
         model = OpenAIModel(f"{url}#hans")
         assert model.view == hans.view
+        with pytest.raises(ValueError, match=r"fps=1: this server says .* fed 2 frames a second"):
+            OpenAIModel(f"{url}#hans", fps=1.0)
         assert "logprobs" in model.abilities
         answers = _ask(model, clips, items, tmp_path)
         assert "not verifiable" not in model.decoding

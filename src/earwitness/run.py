@@ -55,6 +55,10 @@ class Info(msgspec.Struct, kw_only=True):
     checks: list[dict[str, Any]] = []  # the ear and eye check, a line per condition
     stats: dict[str, float] = {}  # decodes, encoder passes, seconds
     finished: str | None = None
+    left_out: list[str] = []  # what the plan leaves out, and why, in plain words
+    clips_named: int = 0  # clips that a question file names,
+    clips_missing: int = 0  # and those of them whose media are not there
+    earlier: list[str] = []  # names under which a served model was asked before its server moved
 
 
 def plan_digest(items: Sequence[Item]) -> str:

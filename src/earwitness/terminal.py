@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from rich.box import SIMPLE
@@ -19,7 +20,17 @@ from rich.table import Table as Grid
 
 from earwitness.records import Estimate, Table
 
-out = Console()
+WIDE = 400  # columns where the output is no terminal: nothing is cut off for a file or a pipe
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
+
+
+out = _console()
 err = Console(stderr=True)
 COUNTS = {"unparsed", "refused", "failed"}  # columns of what could not be scored
 

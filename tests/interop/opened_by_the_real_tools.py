@@ -18,6 +18,7 @@ import pytest
 import small_runs
 from earwitness import export, rescore
 from earwitness import run as runs
+from earwitness.interventions import filled
 
 BIN = Path(sys.executable).parent
 
@@ -50,7 +51,7 @@ def test_inspect_ai_reads_the_log(run: Path, tmp_path: Path, name: str) -> None:
         sample = samples[j.item.id]
         assert isinstance(sample.input, list)
         assert isinstance(sample.input[0].content[0], ContentVideo)
-        assert sample.input[0].text.strip() == j.item.prompt
+        assert sample.input[0].text.strip() == filled(j.item).prompt
         assert (sample.error is None) == (j.answer.error is None)
         assert sample.metadata["condition"] == j.item.condition
         if j.answer.error is not None:
@@ -123,7 +124,7 @@ def test_lmms_eval_loads_the_task_and_calls_its_functions(
         (media / export.media_name(j.item.clip, j.item.intervention)).write_bytes(b"mp4")
     names: set[str] = set()
     for doc, j in zip(docs, judged, strict=True):
-        assert loaded.doc_to_text(doc) == j.item.prompt
+        assert loaded.doc_to_text(doc) == filled(j.item).prompt
         assert loaded.doc_to_target(doc) == (j.item.target or "")
         (path,) = loaded.doc_to_visual(doc)
         assert Path(path).is_file()

@@ -37,6 +37,10 @@ class EarCheckError(RuntimeError):
     """The model, as wired here, gets no sound or no picture: whatever it answered would say nothing."""
 
 
+class Unasked(ValueError):
+    """The check could not be made: no answers, no budget. That says nothing of ears or eyes."""
+
+
 def check_model(model: Model, media: Media) -> list[dict[str, object]]:
     """Ear and eye check on one clip that has sound and picture; returns what was seen, condition by condition.
 
@@ -51,9 +55,10 @@ def check_model(model: Model, media: Media) -> list[dict[str, object]]:
     Raises
     ------
     EarCheckError
-        Where the sound or the picture does not reach the model, or the model cannot be asked at all.
+        Where the sound or the picture does not reach the model.
     ValueError
-        Where the clip itself lacks sound or picture; where the server refuses every request or the budget is spent.
+        Where the clip itself lacks sound or picture; where the server refuses every request; as Unasked where the
+        model does not answer or the budget is spent.
     """
     if media.wave is None or media.frames is None or not media.wave.any():
         raise ValueError("the ear and eye check needs a clip with sound and picture")
@@ -93,7 +98,12 @@ def _ask_check(model: Model, media: Media, kind: str, organ: str, *, name: str |
     )  # fmt: skip
     try:
         return model.answer([item], [interventions.apply(media, iv)])[0]
-    except (Fatal, BudgetSpent):  # the server refuses everybody: that says nothing of ears
+    except BudgetSpent:
+        raise Unasked(
+            f"the budget is spent in the ear and eye check, before any question: {model.budget.spent()}. "  # type: ignore[attr-defined]
+            "A higher limit goes on"
+        ) from None
+    except Fatal:  # the server refuses everybody: that says nothing of ears
         raise
     except Exception as error:
         return Answer(item=item.id, model=model.name, error=f"{type(error).__name__}: {error}")
@@ -118,21 +128,24 @@ def _words(organ: str) -> tuple[str, str]:
 
 
 def _answered(name: str, organ: str, seen: Mapping[str, Answer]) -> dict[str, Answer]:
-    """Answers to conditions that have the track; raises EarCheckError where they are too few, or none was fed."""
+    """Answers to conditions that have the track.
+
+    Raises Unasked where they are too few, EarCheckError where the receipt of the original shows no such track.
+    """
     what, track = _words(organ)
     original = seen["original"]
-    if original.error is not None:
-        raise EarCheckError(f"{name} could not be asked: {original.error}")
     if original.fed is not None and getattr(original.fed, f"{track}_hash") is None:
         raise EarCheckError(
             f"{name} was given a clip with {what}, and its receipt shows that no {what} reached the model: the "
             f"harness is {'deaf' if track == 'audio' else 'blind'}. No scores were made. "
             f"(Is the {what} switched off in its wrapper, e.g. use_audio_in_video=False?)"
         )
+    if original.error is not None:
+        raise Unasked(f"{name} could not be asked in the ear and eye check: {original.error}")
     fed = {k: a for k, a in seen.items() if k != "no_track" and a.error is None}
     if len(fed) < 2:
         errors = "; ".join(f"{k}: {a.error}" for k, a in seen.items() if a.error)
-        raise EarCheckError(f"{name} failed on every changed {what}: {errors}")
+        raise Unasked(f"{name} failed on every changed {what}, so the ear and eye check cannot tell: {errors}")
     return fed
 
 

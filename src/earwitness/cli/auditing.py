@@ -81,7 +81,7 @@ def audit(
         err.print(f"\nstopped; nothing answered is lost: the same command goes on in {out_folder}")
         raise typer.Exit(130) from None
     for line in result.warnings:
-        err.print(f"[yellow]warning:[/] {plain(line)}", highlight=False, soft_wrap=True)
+        _warn(line)
     _closing(out_folder, result.headline, result.failed_share, result.allowed)
 
 
@@ -97,7 +97,7 @@ def score(
     from earwitness import session
 
     try:
-        tables = session.score(folder, judge)
+        tables = session.score(folder, judge, warn=_warn)
     except (ValueError, OSError) as error:
         fail(error)
     show_tables(tables)
@@ -146,13 +146,18 @@ def power(
         fail(error)
 
 
-@app.command(epilog="Example: `earwitness doctor -m qwen2.5-omni:PATH`")
-def doctor(model: Model) -> None:
+@app.command(epilog="Example: `earwitness doctor -m qwen2.5-omni:PATH --set device=cuda:1`")
+def doctor(
+    model: Model,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, repeatable: the model's options, as in an audit")
+    ] = None,
+) -> None:
     """Self-tests of a model as wired here: does sound reach it, does picture reach it, are receipts honest?"""
     from earwitness import session
 
     try:
-        rows = session.doctor(model)
+        rows = session.doctor(model, dict(pair(s) for s in setting or []))
     except session.Refused as error:
         fail(error, 3)
     except (ValueError, ImportError, OSError) as error:
@@ -166,6 +171,10 @@ def doctor(model: Model) -> None:
         grid.add_row(str(row["organ"]), str(row["condition"]), plain(row["text"] or row["error"]), plain(receipt))
     out.print(grid)
     out.print("[green]sound and picture reach the model[/]")
+
+
+def _warn(line: str) -> None:
+    err.print(f"[yellow]warning:[/] {plain(line)}", highlight=False, soft_wrap=True)
 
 
 def _closing(folder: Path, headline: str, failed: float, allowed: float) -> None:

@@ -10,6 +10,11 @@ import typer
 from earwitness.cli.app import Model, RunFolder, app, fail, pair
 from earwitness.terminal import err, out, plain, show_tables
 
+UNTRUE = (
+    "answers from what is true of a clip, and no truth travels over HTTP: behind this address its answers show how "
+    "requests travel, not how it listens"
+)
+
 
 @app.command(epilog="Example: `earwitness serve --model hans --port 8000`")
 def serve(
@@ -25,6 +30,8 @@ def serve(
         if warning := server.exposed(host):
             err.print(f"[yellow]warning:[/] {plain(warning)}", highlight=False, soft_wrap=True)
         loaded = load_model(model)
+        if loaded.name.startswith("fake:"):
+            err.print(f"[yellow]warning:[/] {plain(loaded.name)} {UNTRUE}", highlight=False, soft_wrap=True)
         said = "serving {name}; audit it with -m 'openai:{url}#{name}'; Ctrl-C stops"
         server.run(
             loaded, host, port,

@@ -80,7 +80,7 @@ def _asked(about: QuestionFile, file: Path, limit: int | None, seed: int, media:
     gone = set(about.missing)
     there = [c for c in about.clips if c.id not in gone]
     if not there:
-        wanted = {c.id: c.path or c.id for c in about.clips}
+        wanted = {c.id: Path(c.path or c.id).name for c in about.clips}
         some = ", ".join(wanted[i] for i in about.missing[:NAMED]) + (" ..." if len(gone) > NAMED else "")
         place = media or f"{file.parent} and its videos/"
         advice = "name their folder with --set media=FOLDER" if media is None else "is that their folder?"

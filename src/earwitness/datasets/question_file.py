@@ -54,9 +54,9 @@ KEYS: dict[str, frozenset[str]] = {
 class QuestionFile(msgspec.Struct, frozen=True, kw_only=True):
     """A question file as read: all its clips and questions, whether their media are there or not.
 
-    ``missing`` names the clips whose media were not found; the others' ``Clip.path`` is absolute. ``lags`` says of
-    clips that are to be cut with sound from another place than the picture how much later in the file that is,
-    in seconds (so a positive lag makes the sound EARLY).
+    ``missing`` names the clips whose media were not found: ``Clip.path`` is then the name that was looked for, and
+    absolute for the others. ``lags`` says of clips that are to be cut with sound from another place than the
+    picture how much later in the file that is, in seconds (so a positive lag makes the sound EARLY).
     """
 
     name: str
@@ -297,6 +297,11 @@ def _files(root: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
+def _file_name(name: str) -> str:
+    """The likeliest name of a file that was looked for by its stem."""
+    return name if name.lower().endswith((*MEDIA, *SOUND)) else f"{name}.mp4"
+
+
 def shelf(path: Path, media: Path | None) -> _Shelf:
     """Where the media of a question file are: below ``media``; else beside the file and below its ``videos/``."""
     if media is not None:
@@ -320,7 +325,7 @@ def together(
         place = next(((w, f) for w in wanted[key] if (f := found.find(w.name)) is not None), None)
         if place is None:
             missing.append(key)
-            kept.append(msgspec.structs.replace(clip, licence=licence))
+            kept.append(msgspec.structs.replace(clip, path=_file_name(wanted[key][0].name), licence=licence))
             continue
         w, file = place
         more: dict[str, Any] = {} if w.end is None else {"start": w.start, "end": w.end}

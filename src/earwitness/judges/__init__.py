@@ -15,7 +15,7 @@ Functions: ``run`` (a run folder), ``judge`` (any answers), ``read`` and ``decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -35,10 +35,14 @@ LOG = "judgements.jsonl"
 
 
 class Outcome(NamedTuple):
-    """What a judge adds to a run: scores with its labels, in plan order, and tables. Both empty without a judge."""
+    """What a judge adds to a run: scores with its labels, in plan order, and tables. Both empty without a judge.
+
+    ``warnings`` say in plain words why its figures may mean nothing.
+    """
 
     scores: list[Score]
     tables: list[Table]
+    warnings: tuple[str, ...] = ()
 
 
 def run(
@@ -87,11 +91,20 @@ def run(
     chosen = next(iter(asked), list(by_judge)[-1])
     new = agreement.scores(judged, by_judge[chosen])
     names = _names(list(by_judge))
-    extra = agreement.tables(judged, {names[who]: some for who, some in by_judge.items()})
-    if info.model == chosen[0]:
-        note = " The judge is the audited model itself: it may favour its own answers."
-        extra = [msgspec.structs.replace(t, caption=t.caption + note) for t in extra]
-    return Outcome(new, extra + _protocol_tables(judged, new, info.protocols, names[chosen]))
+    own = [names[who] for who in by_judge if who[0] == info.model]
+    extra = agreement.tables(judged, {names[who]: some for who, some in by_judge.items()}, own)
+    extra += _protocol_tables(judged, new, info.protocols, names[chosen], own)
+    return Outcome(new, extra, tuple(_doubts(names[chosen], by_judge[chosen])))
+
+
+def _doubts(name: str, rulings: Mapping[str, Ruling]) -> Iterator[str]:
+    """Whether more than half of a judge's rulings rest on votes that could not be read, or did not come."""
+    mute = sum(2 * (r.unreadable + r.failed) > r.votes for r in rulings.values())
+    if 2 * mute > len(rulings):
+        yield (
+            f"the judge {name} gave no readable label for {mute:,} of {len(rulings):,} answers: its figures say "
+            f"nothing (a model that cannot follow the form? its words are in {LOG})"
+        )
 
 
 @contextmanager
@@ -111,15 +124,22 @@ def _names(who: list[Who]) -> dict[Who, str]:
     return {(name, rev): f"{name} ({rev})" if name in twice else name for name, rev in who}
 
 
-def _protocol_tables(judged: list[Judged], new: list[Score], names: list[str], judge_name: str) -> list[Table]:
+def _protocol_tables(
+    judged: list[Judged], new: list[Score], names: list[str], judge_name: str, own: Sequence[str]
+) -> list[Table]:
     """The protocols' own tables of the answers that the judge labelled, beside the rules' and named apart."""
     labelled = {j.item.id for task, j in to_judge(judged) if task != "describe"}
     by_judge = [Judged(j.item, j.answer, s) for j, s in zip(judged, new, strict=True) if j.item.id in labelled]
     return [
-        msgspec.structs.replace(t, id=f"{t.id}_judged", title=f"{t.title} (labels of {judge_name})")
+        msgspec.structs.replace(
+            t,
+            id=f"{t.id}_judged",
+            title=f"{t.title} (labels of {judge_name})",
+            caption=t.caption + agreement.caveat([judge_name], own),
+        )
         for name in names
-        if (own := [j for j in by_judge if j.item.protocol == name])
-        for t in protocols.load(name).tables(own)
+        if (mine := [j for j in by_judge if j.item.protocol == name])
+        for t in protocols.load(name).tables(mine)
     ]
 
 

@@ -10,7 +10,7 @@ Functions: ``scores`` (the judge's label in place of the rule's), ``tables``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import msgspec
@@ -46,13 +46,29 @@ def _score(j: Judged, ruling: Ruling | None) -> Score:
     return msgspec.structs.replace(j.score, label=ruling.label, correct=correct, offset=ruling.offset)
 
 
-def tables(judged: Sequence[Judged], by_judge: Mapping[str, Rulings]) -> list[Table]:
-    """``judge_agreement``, one ``judge_labels_*`` per judge and task, ``judge_confuse_scores``: those with rows."""
-    found = [_agreement(judged, by_judge)]
+def tables(judged: Sequence[Judged], by_judge: Mapping[str, Rulings], own: Collection[str] = ()) -> list[Table]:
+    """``judge_agreement``, one ``judge_labels_*`` per judge and task, ``judge_confuse_scores``: those with rows.
+
+    ``own`` names the judges that are the audited model itself; tables with figures of theirs say so.
+    """
+    found = [(_agreement(judged, by_judge), list(by_judge))]
     for n, (name, rulings) in enumerate(by_judge.items()):
-        found += [_labels(judged, name, rulings, task, "" if n == 0 else f"_{n + 1}") for task in LABELS]
-    found.append(_marks(judged, by_judge))
-    return [t for t in found if t.rows]
+        found += [(_labels(judged, name, rulings, task, "" if n == 0 else f"_{n + 1}"), [name]) for task in LABELS]
+    found.append((_marks(judged, by_judge), list(by_judge)))
+    return [
+        msgspec.structs.replace(table, caption=table.caption + caveat(names, own))
+        for table, names in found
+        if table.rows
+    ]
+
+
+def caveat(names: Sequence[str], own: Collection[str]) -> str:
+    """The sentence that a table of these judges needs where one of them judges itself, else nothing."""
+    its = [name for name in names if name in own]
+    if not its:
+        return ""
+    who = "The judge" if len(names) == 1 else f"The judge {', '.join(its)}"
+    return f" {who} is the audited model itself: it may favour its own answers."
 
 
 def _of_task(judged: Sequence[Judged], task: str) -> list[Judged]:
@@ -76,8 +92,8 @@ def _agreement(judged: Sequence[Judged], by_judge: Mapping[str, Rulings]) -> Tab
         caption=(
             "Free-form answers labelled by the rules and by a language model that does not know what was done to "
             "the clip. Kappa is agreement beyond chance; it is missing where both give one and the same label "
-            "throughout. UNPARSED and REFUSED are one label here; answers on which a judge failed are left out of "
-            "both figures."
+            "throughout, and where one gives no label at all. UNPARSED and REFUSED are one label here; answers on "
+            "which a judge failed are left out of both figures."
         ),
         columns=("agreement", "kappa", "answers", "unscored by the first", "by the second", "judge failed"),
         rows=tuple(rows),
@@ -90,10 +106,11 @@ def _pair_cells(
 ) -> tuple[Estimate | None, Estimate | None, int, int, int, int]:
     clusters = cluster_of(both)
     first, second = ([_one_unscored(p[side]) for p in pairs] for side in (0, 1))
+    mute = any(not any(label not in (None, UNPARSED) for label in side) for side in (first, second))
     same = [None if a is None or b is None else a == b for a, b in zip(first, second, strict=True)]
     return (
         stats.proportion(same, clusters),
-        stats.kappa(first, second, clusters),
+        None if mute else stats.kappa(first, second, clusters),
         len(pairs),
         first.count(UNPARSED),
         second.count(UNPARSED),

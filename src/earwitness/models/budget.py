@@ -40,7 +40,7 @@ class Budget:
     max_cost : US dollars.
     price_in, price_out : US dollars a million tokens of prompt and of completion; needed for ``max_cost``.
     max_tokens : tokens, prompt and completion together.
-    before : dollars that earlier calls spent on the same run.
+    before, before_tokens : dollars and tokens that earlier calls spent on the same run.
 
     Raises ValueError for a limit that cannot be kept.
     """
@@ -50,6 +50,7 @@ class Budget:
     price_out: float | None = None
     max_tokens: int | None = None
     before: float = 0.0
+    before_tokens: int = 0
     used: Usage = NOTHING
     largest: Usage | None = None  # the dearest request so far: what one in flight may still cost
 
@@ -114,12 +115,13 @@ class Budget:
             earlier = f" (of which {self.before:.4f} earlier)" if self.before else ""
             parts.append(f"{self.before + self.cost:.4f}{earlier} of {self.max_cost:g} USD")
         if self.max_tokens is not None:
-            parts.append(f"{sum(self.used)} of {self.max_tokens} tokens")
+            earlier = f" (of which {self.before_tokens} earlier)" if self.before_tokens else ""
+            parts.append(f"{self.before_tokens + sum(self.used)}{earlier} of {self.max_tokens} tokens")
         return ", ".join(parts)
 
     def _over(self, reserved: Usage) -> bool:
         """Whether what is spent and reserved passes a limit; a limit of which nothing is left is passed."""
-        cost, tokens = self.before + self.cost, sum(self.used)
+        cost, tokens = self.before + self.cost, self.before_tokens + sum(self.used)
         if self.max_cost is not None and (cost >= self.max_cost or cost + self.price(reserved) > self.max_cost):
             return True
         most = self.max_tokens

@@ -169,7 +169,18 @@ def _third_party(name: str, module: str, factory: str, given: Mapping[str, objec
     takes = inspect.signature(maker).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in takes):
         _fitting(name, given, [p.name for p in takes if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)])
-    made = maker(**given)
+    try:
+        made = maker(**given)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"{name} does not take an option it was given ({', '.join(given)}): {error}") from error
+    except ModuleNotFoundError as error:
+        where = inspect.getsourcefile(importlib.import_module(module)) or module
+        raise ValueError(
+            f"{name} needs the package {error.name}, which is not installed here: what to install should stand at "
+            f"the top of {Path(where).name}"
+        ) from error
     lacking = [what for what in NEEDED if not hasattr(made, what)]
     if lacking:
         raise ValueError(

@@ -95,11 +95,18 @@ class OpenAIModel:
             raise
         self.name = self._line.model = f"openai:{self.url}#{self.model}"
         entry = found.get(self.model)
+        if found and entry is None:
+            self.close()
+            raise ValueError(f"{self.url} has no model {self.model!r}: {_listing(found)}")
         self._listed_here = entry is not None
         self._own = entry is not None and entry.get("owned_by") == "earwitness"
         # Not ``created``: vLLM and SGLang set it to the time of the listing, and a run could not be resumed.
         root = entry.get("root") if entry else None
-        self.view = _view(entry if self._own and entry is not None else {}, fps, max_pixels)
+        try:
+            self.view = _view(entry if self._own and entry is not None else {}, fps, max_pixels)
+        except ValueError:
+            self.close()
+            raise
         self.revision = "served" if entry is None else self.model + (f" from {root}" if root else "")
         exact = choice_logprobs == "prompt" or (choice_logprobs == "auto" and self._own)
         self.abilities = frozenset({"generates", "streams"} | ({"logprobs"} if exact else set()))
@@ -321,6 +328,9 @@ def _carries(request: dict[str, Any], name: str) -> bool:
 
 def _view(entry: dict[str, Any], fps: float | None, max_pixels: int | None) -> View:
     """The view that a server's listing names for its model, or ours; what the user says goes first."""
+    for what, value in (("fps", fps), ("max_pixels", max_pixels)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{what} must be above 0, got {value:g}")
     own = entry.get("earwitness")
     view = View(max_pixels=MAX_PIXELS)
     if isinstance(own, dict) and "view" in own:
@@ -330,6 +340,11 @@ def _view(entry: dict[str, Any], fps: float | None, max_pixels: int | None) -> V
             raise ValueError(
                 f"the server names a view that is none: {error} (another version of earwitness?)"
             ) from None
+        if fps is not None and abs(fps - view.fps) > 1e-6:
+            raise ValueError(
+                f"fps={fps:g}: this server says that its model was started to be fed {view.fps:g} frames a second, "
+                "and refuses others: leave fps out"
+            )
     if max_pixels is not None:
         view = msgspec.structs.replace(view, size=None, max_pixels=max_pixels)
     return view if fps is None else msgspec.structs.replace(view, fps=fps)
@@ -338,5 +353,8 @@ def _view(entry: dict[str, Any], fps: float | None, max_pixels: int | None) -> V
 def _only(found: dict[str, Any], url: str) -> str:
     if len(found) == 1:
         return next(iter(found))
-    there = f"it serves {', '.join(sorted(found)[:20])}" if found else "it does not say which it has"
-    raise ValueError(f"which model of {url}? {there}: say openai:{url}#MODEL")
+    raise ValueError(f"which model of {url}? {_listing(found)}: say openai:{url}#MODEL")
+
+
+def _listing(found: dict[str, Any]) -> str:
+    return f"it serves {', '.join(sorted(found)[:20])}" if found else "it does not say which it has"

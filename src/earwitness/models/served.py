@@ -163,7 +163,8 @@ def stream(pairs: Iterable[tuple[Item, Media]], ask_one: AskOne, line: Line) -> 
     Raises
     ------
     Fatal
-        Where no item can be answered; what was under way is given out first.
+        Where no item can be answered; what was under way is given out first. Items given up since the last answer
+        are not: they are open as if they had not been asked.
     BudgetSpent
         Where the next request could pass the budget; likewise.
     """
@@ -175,6 +176,7 @@ def stream(pairs: Iterable[tuple[Item, Media]], ask_one: AskOne, line: Line) -> 
     ahead: tuple[Item, Media] | None = None
     order = itertools.count()  # of retries due at the same moment
     dry, given = False, 0
+    unsure: list[Answer] = []  # given up since the last answer: perhaps it is the server that is gone
     while True:
         now = time.monotonic()
         while ended is None and now >= line.closed_until:
@@ -209,11 +211,17 @@ def stream(pairs: Iterable[tuple[Item, Media]], ask_one: AskOne, line: Line) -> 
             settled = _settle(job, outcome, line, late=late)
             if isinstance(settled, Answer):
                 given += 1
-                yield settled
+                unsure.append(settled)
+                if not line.lost:
+                    yield from unsure
+                    unsure.clear()
             elif isinstance(settled, ValueError):
                 ended = ended or settled
             elif settled is not None:
                 heapq.heappush(waiting, (time.monotonic() + settled, next(order), job))
+    if isinstance(ended, Fatal):  # items that a dying server did not answer stay open: the same command asks them
+        raise ended
+    yield from unsure
     if ended is not None:
         raise ended
 
@@ -339,8 +347,7 @@ def _again(job: _Job, fault: Transient, line: Line, seconds: float) -> Answer | 
         if line.lost > max(GONE, line.concurrency):
             return Fatal(
                 f"{line.model} has answered none of the last {line.lost} items, the last one for: {why}. Answers "
-                "so far are kept: the same command goes on when the server is back (--set retry_failed=true asks "
-                "again what failed)"
+                "so far are kept, and these items stay open: the same command goes on when the server is back"
             )
         return Answer(item=job.item.id, model=line.model, error=why, seconds=seconds)
     line.tally("retries")

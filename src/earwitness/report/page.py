@@ -219,7 +219,8 @@ def _facts(info: runs.Info) -> list[tuple[str, str]]:
     facts = [
         ("model", info.model), ("revision", info.revision), ("protocols", ", ".join(info.protocols)),
         ("clips", f"{info.clips} ({info.clip_count:,})"), ("questions", f"{info.item_count:,}"),
-        ("seed", str(info.seed)), ("decoding", info.decoding), ("what the model sees", flat(info.view)),
+        ("asked before at", ", ".join(info.earlier)), ("seed", str(info.seed)), ("decoding", info.decoding),
+        ("what the model sees", flat(info.view)),
         ("settings", flat(info.settings)), ("versions", flat(info.versions)), ("code", info.git),
         ("plan", info.plan), ("work done", flat(info.stats)), ("started", info.created),
         ("finished", info.finished or "not yet"),

@@ -93,6 +93,7 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
     sides = []
     for j, path, (wave, seconds) in zip((before, after), paths, waves, strict=True):
         item, clip = j.item, clips.get(j.item.clip)
+        known = item.protocol != "benchmark"  # a question file need not say what its clips hold
         sides.append(
             Side(
                 title=done_to_clip(item.intervention, item.heard),
@@ -102,8 +103,8 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
                 wave=None if wave is None else _outline(wave, peak),
                 silent=wave is not None and not wave.any(),
                 marks=() if clip is None else tuple(_marks(j, clip.events, seconds)),
-                seen=_listed(item.seen),
-                heard=_listed(item.heard),
+                seen=_listed(item.seen, known or bool(clip and clip.seen)),
+                heard=_listed(item.heard, known or bool(clip and clip.heard)),
                 said=(j.answer.text or "").strip(),
                 read_as=_words(j.score.label),
                 right=None if item.target is None else _words(item.target),
@@ -122,8 +123,9 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(plain(n) for n in names) or "nothing"
+def _listed(names: Sequence[str], known: bool) -> str:
+    """What there is, in words; empty where that is not known."""
+    return ", ".join(plain(n) for n in names) or ("nothing" if known else "")
 
 
 def _words(label: str) -> str:

@@ -87,7 +87,8 @@ def verdict(model: str, judged: Sequence[Judged]) -> Verdict:
         return end(*_by_silence(name, silence))
     return end(
         "no verdict",
-        f"No verdict on {name}: this run never replaced or muted a sound and asked what is heard.",
+        f"No verdict on {name}: no question of this run asks about a sound that was there and was then muted or "
+        "replaced.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -71,20 +71,44 @@ MODEL = (
     "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec", "upload", "thinking",
 )  # fmt: skip
 
+T = TypeVar("T")
+# By the name of the type: what a person should write. Of several that fit the first one stands.
+WANTED = {
+    "Literal['process', 'ray']": "process or ray", "bool": "true or false", "tuple[int": "whole numbers, by comma",
+    "tuple[float": "numbers, by comma", "int": "a whole number", "float": "a number",
+}  # fmt: skip
+
 
 def chosen(given: dict[str, str], *, model: str, seed: int) -> tuple[Settings, Options]:
     """The protocols' settings and the audit's options from key=value pairs; ValueError for an unknown key."""
     own = {k: given.pop(k) for k in list(given) if k in Options.__struct_fields__}
     base: dict[str, Any] = {"seed": seed}
-    if model == "hans" or model.endswith("#hans"):
+    if model.rpartition("#")[2] == "hans":
         base["long_context_tokens"] = HANS_CONTEXT
     for key, value in given.items():
         if key not in Settings.__struct_fields__:
-            names = ", ".join((*Settings.__struct_fields__, *Options.__struct_fields__))
+            names = ", ".join(sorted({*Settings.__struct_fields__, *Options.__struct_fields__}))
             raise ValueError(f"--set {key}: no such setting; there are {names}")
         hint = str(get_type_hints(Settings)[key])
         base[key] = [v for v in value.split(",") if v] if "tuple" in hint else value
+    settings, options = _converted(base, Settings), _converted(own, Options)
+    for key in ("fps", "max_pixels", "batch", "chunk", "workers"):
+        value = getattr(options, key)
+        if value is not None and not value > 0:
+            raise ValueError(f"--set {key}={value:g}: must be above 0")
+    return settings, options
+
+
+def _converted(given: dict[str, Any], kind: type[T]) -> T:
+    """The struct that holds what was given as text; ValueError that names the key, the value and what it wants."""
     try:
-        return msgspec.convert(base, Settings, strict=False), msgspec.convert(own, Options, strict=False)
+        return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(f"--set: {error}") from None
+        what, _, where = str(error).partition(" - at `$.")
+        key = where.partition("[")[0].strip("`.")
+        if key not in given:
+            raise ValueError(f"--set: {error}") from None
+        hint = str(get_type_hints(kind)[key])
+        wanted = next((f"wants {words}" for name, words in WANTED.items() if name in hint), what)
+        shown = ",".join(given[key]) if isinstance(given[key], list) else given[key]
+        raise ValueError(f"--set {key}={shown}: {wanted}") from None
