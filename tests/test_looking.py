@@ -120,3 +120,14 @@ def test_the_verbs_say_what_they_did(run: Path) -> None:
         assert CliRunner().invoke(app, ["trace", str(run), *wrong]).exit_code == 2
     wrong_edge = CliRunner().invoke(app, ["knockout", str(run), "--edge", "smell->answer"])
     assert wrong_edge.exit_code == 2
+
+
+def test_an_audit_may_trace_at_once_and_refuses_what_has_no_inside(tmp_path: Path) -> None:
+    quick = [f"--set={k}={v}" for k, v in {**QUICK, "mma_conditions": "aligned"}.items()]
+    common = ["--clips", "foley", "--protocol", "mma", "--limit", "2", "--trace", *quick]
+    done = CliRunner().invoke(app, ["audit", "-m", "hans", "--out", str(tmp_path / "a"), *common])
+    assert done.exit_code == 0, done.output
+    assert store.read(tmp_path / "a").items
+    refused = CliRunner().invoke(app, ["audit", "-m", "fake:hears", "--out", str(tmp_path / "b"), *common])
+    assert refused.exit_code == 2
+    assert not (tmp_path / "b").exists(), "refused before anything is asked"

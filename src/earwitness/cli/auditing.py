@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from earwitness.cli.app import Model, RunFolder, Seed, app, fail, pair
 from earwitness.terminal import bar, err, out, plain, show, show_plan, show_tables
 
-MORE = "Scale, cost and judges"
+MORE = "Scale, cost, judges, the inside"
 
 
 @app.command(
@@ -45,6 +45,9 @@ def audit(
         float | None,
         typer.Option(help="served models: dollars at most; needs price_in, price_out", rich_help_panel=MORE),
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="then look inside, as `trace` does (local models)", rich_help_panel=MORE)
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="processes with a model each, one a GPU (docs/scale.md)", rich_help_panel=MORE)
     ] = 1,
@@ -55,6 +58,7 @@ def audit(
 ) -> None:
     """Ask a model every protocol's questions on untouched and intervened clips, score, and write the report."""
     from earwitness import session
+    from earwitness.whitebox import opened
 
     given = {"judge": judge, "max_cost": max_cost, "workers": workers, "executor": executor}
     flags = {key: str(value) for key, value in given.items() if value not in (None, 1, "process")}
@@ -66,6 +70,8 @@ def audit(
         show_plan(job.plan, job.skipped)
         if dry_run:
             return
+        if trace:
+            opened.local(job.model)
         with bar() as shown:
             task = shown.add_task(f"asking {job.model.name}", total=len(job.items), failed="")
 
@@ -73,6 +79,9 @@ def audit(
                 shown.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
 
             result = session.run(job, out_folder, progress=progress)
+        if trace:
+            err.print("looking inside", highlight=False)
+            session.trace(out_folder)
     except session.Refused as error:
         fail(error, 3)
     except (ValueError, ImportError, OSError) as error:
