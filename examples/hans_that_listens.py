@@ -4,9 +4,8 @@
     earwitness audit -m qwen2.5-omni:runs/listens/model --protocol mma --out runs/listens/audit
 
 Hans never met a clip whose sound and picture disagree. Here he does: a few hundred steps in which most clips have
-the sound of another one, and both questions are asked of each. Only the text model learns. Eyes and ears
-stay Hans's
-own, so what differs inside afterwards is which of the two he asks. docs/inside_hans.md looks at both.
+the sound of another one, and both questions are asked of each. Only the text model learns. Eyes and ears stay as
+they were, so what differs inside afterwards is which of the two he asks. docs/inside_hans.md looks at both.
 
 A study, not a repair: twelve classes, one question in one wording, and nothing says that the rest of him is kept.
 
