@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("google.genai", reason="google-genai is not installed: pip install 'earwitness[api]'")
 
+from ctrl_c import hears_ctrl_c
 from earwitness import audit, foley, protocols, scoring
 from earwitness import run as runs
 from earwitness.audit.bank import Bank
@@ -417,7 +418,7 @@ def test_ctrl_c_leaves_no_file_behind(server: GeminiServer) -> None:
     env = {**os.environ, "GEMINI_API_KEY": KEY}
     run = subprocess.Popen(
         [sys.executable, "-c", script, str(TESTS), server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=env,
+        text=True, env=env, preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     assert run.stdout is not None
     run.stdout.readline()  # it is under way

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctrl_c import hears_ctrl_c
 from earwitness import foley, interventions, media, questions, serve
 from earwitness.models.fake import control
 from earwitness.models.load import HANS, load_model
@@ -663,7 +664,12 @@ def test_it_stops_cleanly_on_ctrl_c() -> None:
         "serve.run(control('hears'), port=0, ready=lambda url: print(url, flush=True)); print('done')"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+        preexec_fn=hears_ctrl_c,
     ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

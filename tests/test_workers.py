@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ctrl_c import hears_ctrl_c
 from earwitness import audit, foley
 from earwitness import run as runs
 from earwitness.audit import asking, workers
@@ -271,6 +272,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_answered(
     )
     process = subprocess.Popen(
         [sys.executable, str(script)],
+        preexec_fn=hears_ctrl_c,
         start_new_session=True,  # a group of its own: Ctrl-C goes to all of it, as in a terminal
         env={**os.environ, "ZOO_FOLDER": str(tmp_path / "pids")},
         stderr=subprocess.PIPE,
