@@ -52,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH_ARGS) "$(TORCH)" || \
 	  { echo "pip found no CPU build of torch 2.13.0: see the first lines of the Makefile"; exit 2; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local,api,serve,scale,export,caption,dev]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[local,train,api,serve,scale,export,caption,dev]"
 	touch $@
 
 clean:

@@ -284,6 +284,23 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     said_heard: tuple[str, ...] = ()  # class names the answer claims to hear
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is taught on one item: what to say and, in a preference, what not to say.
+
+    The item is the audit's own noun (clip, intervention, prompt, target, what is seen and heard after it), so that
+    what is trained is asked, parsed and scored as in an audit. ``rejected`` None: a supervised row. ``reference`` is
+    what an audio-only model reasons about the sound when told the truth (RL-CoMM's o_ref), made once, offline.
+    """
+
+    id: str
+    item: Item
+    chosen: str
+    rejected: str | None = None
+    part: str  # of the mixture: "mma", "mute", "swap", "shift", "ctp", "op", "sp", "general", ...
+    why: str = ""  # in words: what makes the chosen answer right and the rejected one wrong
+    reference: str = ""
+
+
 class Estimate(msgspec.Struct, frozen=True):
     """A number with its interval. ``n`` answers in ``clusters`` source clips; low/high at 95 % unless said."""
 

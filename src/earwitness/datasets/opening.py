@@ -1,16 +1,22 @@
-"""``--clips``: the word ``foley``, a folder of real clips with labels, or a question file as ``FORMAT:FILE``."""
+"""``--clips``: ``foley``, a folder of real clips with labels, or a question file as ``FORMAT:FILE``.
+
+``foley:hard``, ``foley:bell+drum+bird`` and ``foley:hard/bell+drum+bird`` are procedural clips of one difficulty, of
+some classes only, and of both.
+"""
 
 from __future__ import annotations
 
 import difflib
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_args
 
 from earwitness import foley
 from earwitness.datasets.folder import read as read_folder
 from earwitness.datasets.question_clips import NAMED, QuestionClips, drawn
 from earwitness.datasets.question_file import QuestionFile
-from earwitness.records import ClipSet
+from earwitness.foley.scenes import Difficulty
+from earwitness.records import Clip, ClipSet
 
 # Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
@@ -29,8 +35,8 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Pat
 
     Parameters
     ----------
-    spec : "foley" (procedural clips from ``seed``, 72 unless limited), a folder / labels file, or FORMAT:FILE
-        ("avhbench:QA.json"; the formats are in docs/question_files.md).
+    spec : "foley" (procedural clips from ``seed``, 72 unless limited; see above), a folder / labels file, or
+        FORMAT:FILE ("avhbench:QA.json"; the formats are in docs/question_files.md).
     limit : the most clips to take: from a folder the first ones in the order of the file, from a question file
         those drawn by ``seed``, balanced over its tasks.
     media : folder below which a question file's media are; default: beside the file, and below videos/ there.
@@ -43,8 +49,8 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Pat
     """
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: an audit needs at least one clip")
-    if spec == "foley":
-        return _foley(DEFAULT if limit is None else limit, seed)
+    if spec == "foley" or (spec.startswith("foley:") and not Path(spec).exists()):
+        return _foley(DEFAULT if limit is None else limit, seed, *_which(spec))
     name, colon, file = spec.partition(":")
     if colon and not Path(spec).exists():
         return _asked(read_questions(name, Path(file), media), Path(file), limit, seed, media)
@@ -91,15 +97,38 @@ def _asked(about: QuestionFile, file: Path, limit: int | None, seed: int, media:
     return QuestionClips(about, file.parent, there if limit is None else drawn(about, there, limit, seed))
 
 
-def _foley(n: int, seed: int) -> ClipSet:
-    singles, impacts = max(1, round(n * SINGLES)), round(n * IMPACTS)
+def _which(spec: str) -> tuple[Difficulty, tuple[str, ...]]:
+    """Difficulty and classes of a ``foley:...`` spec; ValueError where a word of it is neither."""
+    difficulty: Difficulty = "easy"
+    classes: tuple[str, ...] = foley.CLASSES
+    for word in filter(None, spec.partition(":")[2].split("/")):
+        if word in get_args(Difficulty):
+            difficulty = word  # type: ignore[assignment]
+            continue
+        classes = tuple(word.split("+"))
+        if unknown := [c for c in classes if c not in foley.CLASSES]:
+            raise ValueError(
+                f"--clips {spec}: {unknown[0]!r} is neither a difficulty ({', '.join(get_args(Difficulty))}) nor a "
+                f"class ({', '.join(foley.CLASSES)})"
+            )
+        if len(set(classes)) < max(len(classes), 2):
+            raise ValueError(f"--clips {spec}: name two or more different classes")
+    return difficulty, classes
+
+
+def _foley(n: int, seed: int, difficulty: Difficulty, classes: tuple[str, ...]) -> ClipSet:
+    struck = tuple(c for c in classes if c in foley.IMPACTS)
+    singles, impacts = max(1, round(n * SINGLES)), round(n * IMPACTS) if struck else 0
     groups = n - singles - impacts
-    clips = list(foley.clip_set(singles, seed=seed).clips)
-    if impacts > 0:
-        clips += foley.clip_set(impacts, seed=seed + 1, kind="impact").clips
-    if groups > 0:
-        pairs = groups - groups // 3
-        clips += foley.clip_set(pairs, seed=seed + 2, sources=2).clips
-        if groups // 3:
-            clips += foley.clip_set(groups // 3, seed=seed + 3, sources=3).clips
+    threes = groups // 3 if len(classes) > 2 else 0
+    clips: list[Clip] = []
+
+    def more(count: int, turn: int, **what: Any) -> None:
+        if count > 0:
+            clips.extend(foley.clip_set(count, seed=seed + turn, difficulty=difficulty, **what).clips)
+
+    more(singles, 0, classes=classes)
+    more(impacts, 1, kind="impact", classes=struck)
+    more(groups - threes, 2, sources=2, classes=classes)
+    more(threes, 3, sources=3, classes=classes)
     return foley.FoleyClips(clips[:n])
