@@ -15,7 +15,7 @@ Functions: ``prefill``, ``extend``, ``ask`` (uses ``read_question``, ``score_cho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -122,7 +122,7 @@ def prefill(
 def extend(thinker: Thinker, prefix: Prefix, at: Sequence[int], texts: Sequence[Tokens]) -> Prefix:
     """The prefixes ``at``, each with a further text that several questions begin with."""
     rows = torch.tensor(at, device=thinker.device)
-    cache = _spread(prefix, rows)
+    cache = spread(prefix, rows)
     _, mask, _ = _read(thinker, cache, prefix, rows, texts)
     lengths = torch.tensor([len(t) for t in texts], device=thinker.device)
     return Prefix(
@@ -140,14 +140,14 @@ def ask(thinker: Thinker, prefix: Prefix, rows: Sequence[Row], *, top: int = 0) 
     ``top`` is how many of the likeliest tokens to tell beside each token said.
     """
     at = torch.tensor([row.prefix for row in rows], device=thinker.device)
-    cache = _spread(prefix, at)
+    cache = spread(prefix, at)
     logits, mask, ends = read_question(thinker, cache, prefix, at, rows)
     logprobs = score_choices(thinker, cache, mask, ends, logits, rows)
     written = write(thinker, cache, mask, ends, logits, [row.limit for row in rows], top=top)
     return [Said(tuple(steps), scored) for steps, scored in zip(written, logprobs, strict=True)]
 
 
-def _spread(prefix: Prefix, at: torch.Tensor) -> DynamicCache:
+def spread(prefix: Prefix, at: torch.Tensor) -> DynamicCache:
     """A cache with one row for each entry of ``at``: the keys and values of that prefix."""
     cache = DynamicCache()
     for n, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
@@ -253,8 +253,14 @@ def write(
     limits: Sequence[int],
     *,
     top: int = 0,
+    draw: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ended: bool = False,
 ) -> list[list[Step]]:
-    """Greedy decoding of all rows; rows that are done leave the batch once they are half of it."""
+    """Greedy decoding of all rows; rows that are done leave the batch once they are half of it.
+
+    ``draw`` chooses tokens [R] from log-probs [R, V] in which media tokens have -inf, in place of the likeliest;
+    ``ended`` keeps the token that ends an answer as its last step.
+    """
     suppressed = torch.tensor(thinker.suppressed, dtype=torch.long, device=thinker.device)
     stop = set(thinker.ends)
     written: list[list[Step]] = [[] for _ in limits]
@@ -262,12 +268,13 @@ def write(
     done = [False] * len(limits)
     scores, position = first, ends
     for step in range(max(limits)):
-        chosen = scores.index_fill(-1, suppressed, -torch.inf).argmax(-1)
+        allowed = scores.index_fill(-1, suppressed, -torch.inf)
+        chosen = allowed.argmax(-1) if draw is None else draw(allowed)
         steps = read_steps(scores, chosen, top)
         for row, made in zip(live, steps, strict=True):
             if done[row]:
                 continue
-            if made.token not in stop:
+            if ended or made.token not in stop:
                 written[row].append(made)
             done[row] = made.token in stop or step + 1 >= limits[row]
         kept = [n for n, row in enumerate(live) if not done[row]]

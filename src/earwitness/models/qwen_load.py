@@ -30,6 +30,8 @@ import torch
 from safetensors import SafetensorError
 
 from earwitness.models import torchvision_ops  # noqa: F401 - must come before transformers
+from earwitness.models.adapters import attach, read_adapter
+from earwitness.models.quiet import quiet as quiet
 from earwitness.models.qwen_inputs import Family, Thinker
 from earwitness.records import View
 
@@ -62,6 +64,7 @@ def load_thinker(
     fps: float | None = None,
     max_pixels: int | None = None,
     system: str | None = None,
+    adapter: str | Path | None = None,
 ) -> tuple[Thinker, Manual, str]:
     """Load a thinker and its processor; also the folder's manual and a revision that names the weights.
 
@@ -74,6 +77,7 @@ def load_thinker(
     attn : "sdpa" (default), "eager", or "flash_attention_2": that is for the towers, the text layers keep "sdpa",
         since flash attention takes no tree of choices as a mask.
     fps, max_pixels : frames per second and pixels per frame; default: the folder's manual, else 2 and 504 x 504.
+    adapter : folder of a LoRA adapter of this thinker, put on it unmerged; the revision names its weights too.
 
     Raises
     ------
@@ -84,6 +88,7 @@ def load_thinker(
     path = str(path)
     where = _place(device)
     kept = _dtype(dtype, where)
+    tuned = None if adapter is None else read_adapter(adapter)
     ways = _attention(attn, where, kept)
     config = _config(path)
     found, model_class, _ = _family(config, path)
@@ -91,7 +96,7 @@ def load_thinker(
         raise ValueError(f"{path} holds a {found} model, not {family} (say {found}:{path})")
     quantised = getattr(config, "quantization_config", None) is not None
     placed = _device_map(where, quantised)
-    with _quiet(), _blaming(path):
+    with quiet(), _blaming(path):
         model, info = getattr(transformers, model_class).from_pretrained(
             path,
             dtype="auto" if quantised and dtype is None else kept,
@@ -106,12 +111,15 @@ def load_thinker(
             f"{path} lacks {len(lacking)} weights of its thinker ({', '.join(lacking[:3])} ...) and has "
             f"{len(info['mismatched_keys'])} of another shape: they would be random numbers"
         )
+    if tuned is not None:
+        model = attach(model, tuned)
     manual = _manual(path)
     view = _view(manual, processor, fps, max_pixels)
     if placed is None:
         model = model.to(where)
     thinker = wrap(model, processor, view, system=manual.system if system is None else system)
-    return thinker, manual, _revision(path, config)
+    revision = _revision(path, config)
+    return thinker, manual, revision if tuned is None else f"{revision}+{tuned.digest}"
 
 
 def load_reader(
@@ -123,7 +131,7 @@ def load_reader(
     path = str(path)
     config = _config(path)
     _family(config, path)
-    with _quiet(), _blaming(path):
+    with quiet(), _blaming(path):
         processor = _processor(config, path)
         try:
             told = transformers.GenerationConfig.from_pretrained(path).eos_token_id
@@ -315,18 +323,3 @@ def _revision(path: str, config: Any) -> str:
             f.seek(max(size - (1 << 20), 0))
             h.update(f.read())
     return h.hexdigest()[:16]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The library never prints: no progress bars while weights load, and no list of the talker's left out."""
-    log = transformers.utils.logging
-    shown, level = log.is_progress_bar_enabled(), log.get_verbosity()
-    log.disable_progress_bar()
-    log.set_verbosity_error()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if shown:
-            log.enable_progress_bar()

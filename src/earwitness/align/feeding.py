@@ -1,0 +1,105 @@
+"""From pairs to rows: prompts as an audit asks them, media through towers once, answers with the end of a turn.
+
+A clip's picture and sound pass their towers once each, whatever is asked of them and whatever is done to the
+other (``QwenOmni.encode``: caches by content). With frozen towers that is exact for as long as training lasts. What
+is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash.
+
+``Feeder`` holds a model under audit (a ``QwenOmni``) and the clips; ``row`` makes a row of a prompt and an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from earwitness.align.packing import Row, Shown
+from earwitness.audit import Bank
+from earwitness.interventions import filled
+from earwitness.models import qwen_inputs as inputs
+from earwitness.models.qwen_cache import Heard, Seen
+from earwitness.models.qwen_omni import QwenOmni
+from earwitness.records import ClipSet, Item, Media, Pair
+
+Known = tuple[inputs.Kind, object, object]  # kind, content of the picture, content of the sound
+
+
+class Feeder:
+    """Rows for a model, from items on clips."""
+
+    def __init__(self, model: QwenOmni, clips: ClipSet) -> None:
+        self.model = model
+        self._bank = Bank(clips, model.view)
+        self._known: dict[tuple[str, str], Known] = {}
+        self._texts: dict[tuple[inputs.Kind, str], tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._seen: dict[object, Seen] = {}
+        self._heard: dict[object, Heard] = {}
+        vocabulary = model.processor.tokenizer.get_vocab()
+        self.end = int(vocabulary.get("<|im_end|>", model.processor.tokenizer.eos_token_id))
+        self.pad = int(model.processor.tokenizer.pad_token_id or 0)
+
+    def media(self, item: Item) -> Media:
+        """The item's clip under its intervention, decoded."""
+        return self._bank.condition(item.clip, item.intervention)
+
+    def _encoded(self, items: Sequence[Item]) -> None:
+        """Put what the items show through the towers, as far as it is new."""
+        todo: dict[tuple[str, str], Media] = {}
+        for item in items:
+            name = (item.clip, item.intervention.key)
+            if name not in self._known and name not in todo:
+                todo[name] = self.media(item)
+                inputs.check_media(self.model.thinker, todo[name])
+        if not todo:
+            return
+        with torch.no_grad():
+            seen, heard = self.model.encode(list(todo.values()))
+        for (name, media), s, h in zip(todo.items(), seen, heard, strict=True):
+            self._known[name] = (inputs.kind_of(media), media.video_hash, media.audio_hash)
+            if s is not None:
+                self._seen.setdefault(media.video_hash, s)
+            if h is not None:
+                self._heard.setdefault(media.audio_hash, h)
+
+    def shown(self, items: Sequence[Item]) -> list[tuple[Shown, tuple[int, ...]]]:
+        """For each item what its prompt begins with, and the tokens of its question."""
+        self._encoded(items)
+        thinker, out = self.model.thinker, []
+        for item in items:
+            kind, picture, sound = self._known[item.clip, item.intervention.key]
+            text = (kind, filled(item).prompt)
+            if text not in self._texts:
+                self._texts[text] = inputs.split_prompt(thinker, filled(item), kind)
+            before, after = self._texts[text]
+            seen = None if picture is None else self._seen[picture]
+            heard = None if sound is None else self._heard[sound]
+            layout = inputs.lay_out(thinker, before, kind, seen, heard)
+            out.append((Shown((picture, sound, before), layout, seen, heard), after))
+        return out
+
+    def answer(self, text: str) -> tuple[int, ...]:
+        """Tokens of an answer, with the token that ends a turn. Raises ValueError for media tokens in it."""
+        ids = tuple(int(t) for t in self.model.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if set(ids) & set(self.model.thinker.suppressed):
+            raise ValueError(f"the answer {text[:60]!r} holds a media token")
+        return (*ids, self.end)
+
+    def rows(self, items: Sequence[Item], answers: Sequence[str | Sequence[int]]) -> list[Row]:
+        """A row per item and its answer: a text, or the very tokens (the end of the turn included)."""
+        out = []
+        for (shown, question), answer in zip(self.shown(items), answers, strict=True):
+            said = self.answer(answer) if isinstance(answer, str) else tuple(answer)
+            out.append(Row(shown, (*question, *said), len(question)))
+        return out
+
+    def sft_rows(self, pairs: Sequence[Pair]) -> list[Row]:
+        """A row per pair: what is to be said."""
+        return self.rows([p.item for p in pairs], [p.chosen for p in pairs])
+
+    def preference_rows(self, pairs: Sequence[Pair]) -> list[Row]:
+        """Two rows per pair: all chosen ones, then all rejected ones. Raises ValueError where one has none."""
+        lacking = [p.id for p in pairs if p.rejected is None]
+        if lacking:
+            raise ValueError(f"pair {lacking[0]} has no rejected answer: it is a row for sft, not for dpo")
+        items = [p.item for p in pairs]
+        return self.rows([*items, *items], [p.chosen for p in pairs] + [p.rejected or "" for p in pairs])

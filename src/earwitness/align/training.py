@@ -1,0 +1,302 @@
+"""One stage of a repair, from a recipe and a training set to a checkpoint that can be audited.
+
+::
+
+    OUT/align.json        recipe, training set, model, versions
+    OUT/log.jsonl         curves: one line a step (loss, rewards, ...) and one a validation
+    OUT/checkpoint-N/     to go on from: weights or adapter, optimizer, schedule, random state
+    OUT/best.safetensors  what was trained, at the best validation so far
+    OUT/model/            the repaired model: what ``qwen2.5-omni:OUT/model`` loads
+    OUT/report.html       the curves
+
+The same command goes on where it was stopped, to the same losses. Validation asks the valid pairs' questions and
+scores the answers as an audit does; the best checkpoint is the one with the highest mean over the parts of the
+mixture (so that a large part does not hide a small one), the earlier one of equals.
+
+Functions: ``align``, ``validate``, ``read_log``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save_file
+
+from earwitness import run as runs
+from earwitness import scoring
+from earwitness.align import forward, sampling, trainers, training_set
+from earwitness.align.feeding import Feeder
+from earwitness.align.recipes import Recipe
+from earwitness.models import adapters
+from earwitness.models.qwen_load import quiet
+from earwitness.models.qwen_omni import QwenOmni
+from earwitness.records import Answer, Item, Pair, digest
+
+from transformers import TrainerCallback  # isort: skip
+
+Progress = Callable[[int, int, dict[str, float]], None]
+LEARNED = "learned.safetensors"
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+class Info(msgspec.Struct, kw_only=True):
+    """``align.json``."""
+
+    recipe: Recipe
+    data: str
+    data_digest: str
+    model: str
+    revision: str
+    trained: int = 0  # numbers that learn
+    versions: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a stage ended. ``best``: validation accuracy of the checkpoint that was kept; None: nothing to ask."""
+
+    folder: Path
+    steps: int
+    loss: float
+    best: float | None
+    before: float | None
+
+
+def align(
+    recipe: Recipe, data: Path, model: QwenOmni, out: Path, *, progress: Progress | None = None,
+) -> Trained:  # fmt: skip
+    """Run the recipe's stage on ``model`` (which is changed), and write ``out``.
+
+    Raises
+    ------
+    ValueError
+        Where the training set does not fit the recipe (a dpo recipe needs rejected answers), or ``out`` holds
+        another stage: another recipe, set or model.
+    """
+    made = training_set.read(data)
+    pairs = [p for p in made.train if recipe.stage != "dpo" or p.rejected is not None]
+    if not pairs:
+        raise ValueError(
+            f"{data}: none of its {len(made.train)} pairs has a rejected answer, which {recipe.name} needs"
+        )
+    info = Info(
+        recipe=recipe, data=str(data), data_digest=digest(*(p.id for p in made.train)), model=model.name,
+        revision=model.revision, versions={p: metadata.version(p) for p in PACKAGES},
+    )  # fmt: skip
+    begun = _begin(out, info)
+    feeder = Feeder(model, training_set.clips_of(made.info))
+    watch = Watch(recipe, feeder, _asked(made.valid, recipe.validation), out, progress)
+    trainer = _trainer(recipe, feeder, pairs, out, watch)
+    info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    if trainer.is_world_process_zero():
+        (out / "align.json").write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
+    checkpoint = _last_checkpoint(out) if begun else None
+    watch.start(checkpoint)
+    with quiet(), trainers.calm():
+        done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        watch.finish(trainer)
+        if trainer.is_world_process_zero():
+            _save(trainer.model, model, out)
+    model.forget()
+    return Trained(out, int(done.global_step), float(done.training_loss), watch.best, watch.before)
+
+
+def _trainer(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair], out: Path, watch: TrainerCallback) -> Any:
+    if recipe.stage == "sft":
+        return trainers.sft(recipe, feeder, pairs, out, [watch])
+    if recipe.stage == "dpo":
+        return trainers.dpo(recipe, feeder, pairs, out, [watch])
+    if recipe.stage == "ansco":
+        from earwitness.align import ansco
+
+        return ansco.trainer(recipe, feeder, pairs, out, [watch])
+    from earwitness.align import grpo
+
+    return grpo.trainer(recipe, feeder, pairs, out, [watch])
+
+
+def _save(trained: Any, model: QwenOmni, out: Path) -> None:
+    """The adapter by itself, where there is one, and the model with it merged in."""
+    trained = forward.unwrapped(trained)
+    if hasattr(trained, "merge_and_unload"):
+        adapters.save_adapter(trained, out / "adapter")
+        trained = trained.merge_and_unload()
+    part = out / "model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    adapters.save_thinker(model.thinker, part, model=trained)
+    shutil.rmtree(out / "model", ignore_errors=True)
+    part.rename(out / "model")
+
+
+def _begin(out: Path, info: Info) -> bool:
+    """Whether ``out`` is a stage that was begun with the same recipe, set and model."""
+    file = out / "align.json"
+    if not file.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        return False
+    old = msgspec.json.decode(file.read_bytes(), type=Info)
+    for what in ("recipe", "data_digest", "model", "revision"):
+        if getattr(old, what) != getattr(info, what):
+            raise ValueError(
+                f"{out} holds another stage ({what.replace('_', ' ')} {getattr(old, what)}, not "
+                f"{getattr(info, what)}): take another --out, or remove it"
+            )
+    return True
+
+
+def _last_checkpoint(out: Path) -> Path | None:
+    """The newest whole checkpoint: one with what was learned, which is the last thing written."""
+    found = [p for p in out.glob("checkpoint-*") if (p / LEARNED).exists()]
+    return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _asked(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """Valid pairs whose answers can be scored, one per question, ``most`` of them, drawn by content and by part."""
+    kept: dict[str, Pair] = {}
+    for p in sorted(pairs, key=lambda p: digest("valid", p.id)):
+        if p.item.target is not None:
+            kept.setdefault(p.item.id, p)
+    parts: dict[str, list[Pair]] = {}
+    for p in kept.values():
+        parts.setdefault(p.part, []).append(p)
+    turns = sorted((n, part) for part, some in parts.items() for n in range(len(some)))
+    return [parts[part][n] for n, part in turns[:most]]
+
+
+def validate(feeder: Feeder, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Accuracy by part, greedy, scored as in an audit (unparsed and refused are wrong); "valid": their mean."""
+    items = [p.item for p in pairs]
+    said = sampling.texts(feeder, sampling.say(feeder, items))
+    right: dict[str, list[bool]] = {}
+    for p, (text,) in zip(pairs, said, strict=True):
+        right.setdefault(p.part, []).append(_right(p.item, text))
+    shares = {f"valid/{part}": sum(some) / len(some) for part, some in sorted(right.items())}
+    return {"valid": sum(shares.values()) / len(shares), **shares}
+
+
+def _right(item: Item, text: str) -> bool:
+    return scoring.score(item, Answer(item=item.id, model="", text=text)).correct is True
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Writes the curves, validates, and keeps the best of what was trained."""
+
+    def __init__(
+        self, recipe: Recipe, feeder: Feeder, valid: Sequence[Pair], out: Path, progress: Progress | None
+    ) -> None:
+        self.recipe, self.feeder, self.valid, self.out = recipe, feeder, valid, out
+        self.progress = progress
+        self.best: float | None = None
+        self.before: float | None = None
+        self._first = True
+        self._from: Path | None = None
+
+    def start(self, checkpoint: Path | None) -> None:
+        """Begin, or go on from a checkpoint: what the log says of later steps is cut off."""
+        self._from = checkpoint
+        step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+        kept = [line for line in read_log(self.out) if line["step"] <= step] if step else []
+        (self.out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+        scores = [line["valid"] for line in kept if "valid" in line]
+        self.before = scores[0] if scores else None
+        self.best = max(scores, default=None)
+        self._first = not scores
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Take up what a checkpoint had learned; at the start validate: the model as it came is a candidate, too.
+
+        Trainer loads a checkpoint's weights by the names they have in memory, which are not those that a thinker is
+        saved under; it says nothing, and the weights stay those of the beginning. Hence a file of our own.
+        """
+        if self._from is not None:
+            _put(model, self._from / LEARNED)
+        if self._first and self.valid and state.is_world_process_zero:
+            self._validate(0, model)
+            self.before = self.best
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Append the step's numbers."""
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            numbers = {k: float(v) for k, v in logs.items() if isinstance(v, int | float)}
+            self._write({"step": state.global_step, **numbers})
+            if self.progress:
+                self.progress(state.global_step, state.max_steps, numbers)
+
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Write what was learned beside the trainer's own checkpoint."""
+        if state.is_world_process_zero:
+            _keep(model, self.out / f"checkpoint-{state.global_step}" / LEARNED)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Validate where it is due."""
+        due = state.global_step % self.recipe.validate_every == 0 or state.global_step == state.max_steps
+        if due and self.valid and state.is_world_process_zero:
+            self._validate(state.global_step, model)
+
+    def _validate(self, step: int, model: Any) -> None:
+        found = validate(self.feeder, self.valid)
+        self._write({"step": step, **found})
+        if self.best is None or found["valid"] > self.best:
+            self.best = found["valid"]
+            if step:
+                _keep(model, self.out / "best.safetensors")
+        if self.progress and step:
+            self.progress(step, -1, found)
+
+    def finish(self, trainer: Any) -> None:
+        """Put the best of what was trained back into the model. Without validation the last stays."""
+        file = self.out / "best.safetensors"
+        if self.valid and file.exists() and self.best is not None and self.best > (self.before or -1):
+            _put(trainer.model, file)
+
+    def _write(self, line: dict[str, float]) -> None:
+        clean = {k: (v if math.isfinite(v) else None) for k, v in line.items()}
+        with (self.out / "log.jsonl").open("a") as f:
+            f.write(json.dumps(clean) + "\n")
+
+
+def _parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """What learns, by name; tied weights once."""
+    return [(n, p) for n, p in forward.unwrapped(model).named_parameters() if p.requires_grad]
+
+
+def _put(model: Any, file: Path) -> None:
+    """Put what was learned back. Raises ValueError where the file is not of this recipe's parameters."""
+    kept = load_file(file)
+    found = dict(_parameters(model))
+    if kept.keys() != found.keys():
+        odd = sorted(kept.keys() ^ found.keys())
+        raise ValueError(
+            f"{file} does not hold what this recipe trains ({len(odd)} names differ, such as {odd[0]})"
+        )
+    with torch.no_grad():
+        for name, value in found.items():
+            value.copy_(kept[name].to(value.device, value.dtype))
+
+
+def _keep(model: Any, file: Path) -> None:
+    """Write what was learned, whole or not at all."""
+    part = file.with_suffix(".part")
+    save_file({n: p.detach().cpu().contiguous().clone() for n, p in _parameters(model)}, part)
+    part.replace(file)
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The curves of a stage, a line per entry; a torn last line (of a killed run) is left out.
+
+    Raises RunError where there are none.
+    """
+    file = out / "log.jsonl"
+    if not file.exists():
+        raise runs.RunError(f"{out} holds no curves (log.jsonl): is it the folder of an `earwitness align`?")
+    lines = file.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]
