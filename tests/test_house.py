@@ -16,7 +16,7 @@ SRC = ROOT / "src" / "earwitness"
 # A room imports only from rooms above it (and from itself).
 ROOMS = [
     "records", "media", "interventions", "foley", "questions", "stats", "scoring", "protocols", "datasets",
-    "published", "models", "run", "judges", "rescore", "export", "audit", "serve", "whitebox", "curate", "align",
+    "scorecard", "published", "models", "run", "judges", "rescore", "export", "audit", "serve", "whitebox", "curate", "align",
     "compare", "report", "session", "terminal", "cli",
 ]  # fmt: skip
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
 
 from earwitness.protocols.cells import (
     COUNTS,
@@ -17,7 +20,7 @@ from earwitness.protocols.cells import (
     right,
     share,
 )
-from earwitness.questions import clean
+from earwitness.questions import clean, parse_choice
 from earwitness.records import NONE_OF_THE_ABOVE, Estimate, Item, Judged, Row, Table
 from earwitness.scoring import UNSCORED
 
@@ -203,19 +206,34 @@ def _ignores(judged: Sequence[Judged]) -> Table:
     )
 
 
+def abstaining(j: Judged) -> Judged:
+    """The answer, labelled "None of the above" where it says so though it was not offered.
+
+    Scoring calls that a refusal, for it names no option. Here it is an outcome of its own: a model that was taught
+    to abstain does so unasked, and has said what it found.
+    """
+    item, text = j.item, j.answer.text
+    if j.score.label not in UNSCORED or j.answer.error is not None or not text or not item.choices:
+        return j
+    asked: Literal["visual", "audio"] = "visual" if item.question == "visual" else "audio"
+    options = (*(c for c in item.choices if clean(c) != clean(NONE_OF_THE_ABOVE)), NONE_OF_THE_ABOVE)
+    if parse_choice(text, options, modality=asked, reasoned=item.style == "cot") != NONE_OF_THE_ABOVE:
+        return j
+    return Judged(item, j.answer, msgspec.structs.replace(j.score, label=NONE_OF_THE_ABOVE))
+
+
 def _leaks(judged: Sequence[Judged]) -> Table:
     rows = []
     for condition, gone in GONE.items():
         for style in ("standard", "abstention"):
-            some = _where(judged, condition=condition, question=gone, style=style)
+            some = [abstaining(j) for j in _where(judged, condition=condition, question=gone, style=style)]
             if not some:
                 continue
             leak = _heard if gone == "visual" else _seen
             known = [j for j in some if (j.item.heard if gone == "visual" else j.item.seen)]
-            offered = style == "abstention"
             chance = sum(1 / len(j.item.choices) for j in some) / len(some)
-            abstains = share(some, is_label(NONE_OF_THE_ABOVE)) if offered else None
-            label = f"{_words(condition)}, {gone} question" + (", may abstain" if offered else "")
+            abstains = share(some, is_label(NONE_OF_THE_ABOVE))
+            label = f"{_words(condition)}, {gone} question" + (", may abstain" if style == "abstention" else "")
             rows.append(Row(label, (share(known, leak), chance, abstains, *counts(some)[:4])))
     silent = _where(judged, condition="audio_removed", question="audio", style="standard")
     for name, rule in _rules(_where(judged, style="standard")).items():
@@ -229,8 +247,9 @@ def _leaks(judged: Sequence[Judged]) -> Table:
         title="What it names where there is nothing to name",
         caption=(
             "The asked modality is black or silent. Leak: the answer is the class of the other modality; "
-            "chance: one "
-            "option in K. Abstains: says “None of the above”, where that is offered (MMA-Bench, Appendix J)."
+            "chance: one option in K. Abstains: says “None of the above”, or that there is nothing to be seen or "
+            "heard. In the rows with “may abstain” that is an option (MMA-Bench, Appendix J); in the others it is "
+            "not, and who says so all the same abstains, which is no leak. “I cannot tell” is refused."
         ),
         columns=("leak", "chance", "abstains", *COUNTS[:4]),
         rows=tuple(rows),

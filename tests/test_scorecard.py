@@ -1,0 +1,90 @@
+"""The scorecard of a repair: controls with a known grounding get the marks that they deserve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from earwitness import scorecard, scoring
+from earwitness.audit import Bank
+from earwitness.datasets.opening import open_clips
+from earwitness.models.fake import control
+from earwitness.protocols import Settings, items_of, load
+from earwitness.records import Estimate, Judged
+
+LIMIT = 30
+QUICK = Settings(seeds=(0,), long_context_tokens=5, ladder=(), donor_uses=2)
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[str, list[Judged]]:
+    """All protocols' items, answered by a listener, a watcher and one that says yes to everything."""
+    clips = open_clips("foley", limit=LIMIT, seed=3)
+    items = [i for name in ("mma", "thud", "av-confuse") for i in items_of(load(name), clips.clips, QUICK, ())]
+    out = {}
+    for kind in ("hears", "sees"):
+        model = control(kind)
+        bank = Bank(clips, model.view)
+        media = [bank.condition(i.clip, i.intervention) for i in items]
+        answers = model.answer(items, media)
+        out[kind] = [Judged(i, a, scoring.score(i, a)) for i, a in zip(items, answers, strict=True)]
+    return out
+
+
+def _value(judged: Sequence[Judged], label: str) -> float:
+    found = scorecard.card(judged)[label]
+    assert isinstance(found, Estimate)
+    assert found.low <= found.value <= found.high
+    return found.value
+
+
+def test_a_listener_and_a_watcher_get_opposite_cards(asked: dict[str, list[Judged]]) -> None:
+    hears, sees = asked["hears"], asked["sees"]
+    for judged, heard in ((hears, 1.0), (sees, 0.0)):
+        assert _value(judged, "conflict, asked what is heard: right") == heard
+        assert _value(judged, "conflict, asked what is heard: names what is seen") == 1 - heard
+        assert _value(judged, "Mute Hallucination (neutral)") == 1 - heard
+        assert _value(judged, "sound muted, may abstain: abstains") == heard
+        assert _value(judged, "sound left out: says no (neutral)") == heard
+        assert _value(judged, "untouched clips: right") > 0.9
+    assert _value(hears, "is there a sound of it: d' (neutral)") > 2
+    assert abs(_value(sees, "is there a sound of it: d' (neutral)")) < 0.5
+
+
+def test_every_measure_has_answers_in_a_whole_audit(asked: dict[str, list[Judged]]) -> None:
+    missing = {label for label, found in scorecard.card(asked["hears"]).items() if found is None}
+    assert not missing
+    blind = {label for label, found in scorecard.card(asked["sees"]).items() if found is None}
+    nothing_to_see = "picture black, asked what is heard: right"
+    assert blind <= {nothing_to_see, "Direction Confusion (neutral)", "Direction Confusion (direct)"}
+
+
+def test_two_runs_stand_side_by_side_with_their_difference(asked: dict[str, list[Judged]]) -> None:
+    table = scorecard.table({"before": asked["sees"], "after": asked["hears"]})
+    assert table.columns == ("before", "after", "difference", "goal")
+    row = next(r for r in table.rows if r.label == "conflict, asked what is heard: right")
+    assert isinstance(row.cells[2], Estimate)
+    assert row.cells[2].value == 1.0
+    assert row.cells[2].low > 0.5
+    assert row.cells[3] == "at least 0.85"
+    assert "Untouched clips" in table.caption
+    assert scorecard.table({"one": asked["sees"]}).columns == ("one", "goal")
+    with pytest.raises(ValueError, match="at least one run"):
+        scorecard.table({})
+
+
+def test_the_same_run_twice_is_no_difference_but_no_proof_on_few_clips(asked: dict[str, list[Judged]]) -> None:
+    same = scorecard.natural(asked["hears"], asked["hears"])
+    assert same is not None
+    assert same.value == 0
+    assert same.p is not None
+    assert same.p > 0.05  # 30 clips do not show a margin of two points
+    assert scorecard.natural(asked["hears"], asked["hears"], margin=0.2).p < 0.05  # type: ignore[union-attr]
+
+
+def test_parts_that_were_not_asked_are_left_out(asked: dict[str, list[Judged]]) -> None:
+    some = [j for j in asked["hears"] if j.item.protocol == "mma"]
+    table = scorecard.table({"mma": some})
+    assert not [r for r in table.rows if "neutral" in r.label]
+    assert [r for r in table.rows if r.label.startswith("conflict")]
