@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/settings.md from the code; a test holds the pages to it."""
+"""Write docs/cli.md, docs/settings.md and docs/recipes.md from the code; a test holds the pages to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from typer.main import get_command
 
+from earwitness.align import recipes
 from earwitness.cli import app
 from earwitness.protocols import Settings
 from earwitness.session import Options
@@ -53,7 +54,40 @@ def settings() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"cli.md": commands, "settings.md": settings}
+def recipe_page() -> str:
+    """The text of recipes.md."""
+    lines = [
+        "# Recipes",
+        "",
+        "Made by `make docs`. `earwitness align STAGE RECIPE --data SET -m MODEL --out DIR`; any",
+    ]
+    lines += [
+        "field may be changed with `--set field=value`, and `--dry-run` prints the whole recipe. Fields that are",
+        "",
+    ]
+    lines[-1:] = ["not listed have the values at the end of this page.", ""]
+    usual = {f.name: f.default for f in msgspec.structs.fields(recipes.Recipe)}
+    for name in recipes.names():
+        made = recipes.named(name)
+        lines += [f"## {name}", "", f"`earwitness align {made.stage} {name}`: {made.source}", ""]
+        lines += ["| field | value | the source says | ours |", "|---|---|---|---|"]
+        for field, value in msgspec.to_builtins(made).items():
+            if field in ("name", "stage", "source", "quotes", "ours"):
+                continue
+            if value != usual[field] or field in made.quotes or field in made.ours:
+                shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+                said, own = made.quotes.get(field, ""), made.ours.get(field, "")
+                lines.append(f"| `{field}` | {shown} | {said} | {own} |".replace("\n", " "))
+        lines.append("")
+    lines += ["## All fields", "", "| field | unless a recipe says otherwise |", "|---|---|"]
+    for field, value in usual.items():
+        if field not in ("name", "stage", "source", "quotes", "ours"):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            lines.append(f"| `{field}` | {shown} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"cli.md": commands, "settings.md": settings, "recipes.md": recipe_page}
 
 if __name__ == "__main__":
     for name, text in PAGES.items():

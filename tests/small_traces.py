@@ -61,6 +61,7 @@ def captured(
     seconds = np.full(len(groups), np.nan)
     seconds[groups == video] = np.repeat(np.arange(4.0), 16)
     seconds[groups == audio] = np.arange((groups == audio).sum()) / 25
+    words = tuple("" if g in (video, audio) else f" {GROUPS[g]}{n}" for n, g in enumerate(groups))
     rows = np.stack([mass[2].mean(0)[:, g] / max(count[g], 1) for g in groups], -1)
     return Captured(
         item=item.id,
@@ -75,6 +76,7 @@ def captured(
         kl=entropy.astype(np.float32),
         logp_answer=-entropy.astype(np.float32),
         logp_choice={c: (-3 + g).astype(np.float32) for c, g in gap.items()},
+        words=words,
         groups=groups,
         seconds=seconds.astype(np.float32),
         kept={2: rows.astype(np.float32)},

@@ -242,3 +242,24 @@ def test_long_batches_are_scored_in_chunks_with_the_same_gradients(
     shared.model.zero_grad()
     assert parts == pytest.approx(whole, abs=1e-6)
     assert torch.allclose(gradient, other, atol=1e-6)
+
+
+def test_rows_of_very_different_length_are_read_in_batches_of_like_length(
+    shared: QwenOmni, feeder: Feeder, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import msgspec
+
+    from earwitness.records import Filler
+
+    item = small_sets.pairs()[0].item
+    long = msgspec.structs.replace(item, filler=Filler(words=200))
+    some = [*rows, *feeder.rows([long, item], ["drum", "bell"])]
+    packed = pack(some)
+    assert len(forward.alike(packed.groups)) > 1
+    assert sorted(n for part in forward.alike(packed.groups) for n in part) == list(range(len(packed.groups)))
+    with torch.no_grad():
+        parted = forward.score(shared.model, packed)
+        monkeypatch.setattr(forward, "alike", lambda groups: [list(range(len(groups)))])
+        whole = forward.score(shared.model, packed)
+    assert torch.allclose(parted.log_probs, whole.log_probs, atol=1e-5)
+    assert torch.equal(parted.label_mask, whole.label_mask)

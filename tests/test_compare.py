@@ -9,9 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import small_traces as small
 from earwitness import run, stats
-from earwitness.compare import compare, compare_runs
+from earwitness.compare import compare, compare_runs, names_of
 from earwitness.records import Answer, Estimate, Fed, Intervention, Item, Judged, Row, Score, Table
+from earwitness.report.changed import write_changes
+from earwitness.whitebox import knockout
+from earwitness.whitebox.edges import Knockout, Reading
 
 Right = Callable[[Item], bool | None]
 
@@ -236,3 +240,91 @@ def test_the_tables_survive_json() -> None:
         assert msgspec.json.decode(msgspec.json.encode(found), type=Table) == found
         assert all(len(r.cells) == len(found.columns) for r in found.rows)
     assert stats.holm([None]) == [None]
+
+
+def called(folder: Path, model: str) -> Path:
+    """The same run, of a model of that name."""
+    new = run.Info(model="", revision="r", plan="p", created="")
+    info = run.read_info(folder) if (folder / "run.json").exists() else new
+    info.model = model
+    folder.mkdir(parents=True, exist_ok=True)
+    run.write_info(folder, info)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "names"),
+    [
+        ("hans", "qwen2.5-omni:/long/path/to/listens", ("hans", "listens")),
+        ("qwen2.5-omni:/a/first/checkpoint-100", "qwen2.5-omni:/a/other/checkpoint-100",
+         ("first/checkpoint-100", "other/checkpoint-100")),
+        ("qwen2.5-omni:Qwen/Qwen2.5-Omni-7B", "openai:http://host:8000/v1#Qwen/Qwen2.5-Omni-7B",
+         ("qwen2.5-omni:Qwen/Qwen2.5-Omni-7B", "v1#Qwen/Qwen2.5-Omni-7B")),
+        ("fake:hears", "fake:sees", ("fake:hears", "fake:sees")),
+        ("hans", "hans", ("hans (before)", "hans (after)")),
+        ("qwen2.5-omni:/long/path/to/one", "qwen2.5-omni:/long/path/to/one", ("one (before)", "one (after)")),
+    ],
+)  # fmt: skip
+def test_long_names_are_cut_to_the_ends_that_tell_them_apart(
+    one: str, two: str, names: tuple[str, str], tmp_path: Path
+) -> None:
+    assert names_of(called(tmp_path / "before", one), called(tmp_path / "after", two)) == names
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(tmp_path: Path) -> None:
+    folders = [called(tmp_path / name / "run", "hans") for name in ("first", "second")]
+    assert names_of(folders[0], folders[1]) == ("hans (first/run)", "hans (second/run)")
+
+
+def cut(folder: Path, changed: bool) -> None:
+    """One path cut in every item with choices, which changes all answers or none."""
+    items = [i for i in run.read_items(folder) if len(i.choices) > 1]
+    reading = [Reading(-0.1, {c: -1.0 - n for n, c in enumerate(i.choices)}) for i in items]
+    turned = [Reading(-6.0, {c: -9.0 + n for n, c in enumerate(i.choices)}) for i in items]
+    run.write_lines(
+        folder / knockout.FILE,
+        [
+            Knockout(
+                item=i.id, edge="audio->answer", layers=(0, 5), keys=9, control_keys=9, plain=plain,
+                cut=other if changed else plain, controls=(plain,),
+            )
+            for i, plain, other in zip(items, reading, turned, strict=True)
+        ],
+    )  # fmt: skip
+
+
+def test_runs_that_were_looked_into_are_compared_inside_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    before = called(small.write(tmp_path / "before", 6), "qwen2.5-omni:/a/long/path/to/before-training")
+    after = called(small.write(tmp_path / "after", 6, swapped=2.0), "qwen2.5-omni:/a/long/path/to/after-training")
+    assert not [t for t in compare_runs(before, after) if t.id == "knockout_changes"]
+    cut(before, False)
+    cut(after, True)
+    tables = compare_runs(before, after)
+    names = [c for t in tables for c in (*t.columns, t.title)]
+    assert not any("/path/" in name for name in names)
+    assert "d, before-training" in table(tables, "trace_layer_changes_aligned_standard").columns
+    assert "before-training is qwen2.5-omni:/a/long/path/to/before-training, revision 1." in tables[0].caption
+    cuts = table(tables, "knockout_changes")
+    for r in cuts.rows:
+        shares = [r.cells[cuts.columns.index(f"choice changed, {n}")] for n in "AB"]
+        assert [s.value for s in shares if isinstance(s, Estimate)] == [0, 1]
+    place = write_changes(before, after)
+    assert place == after / "compare" / "before"
+    drawn = {f.name for f in place.iterdir()}
+    for name in ("trace-change-aligned-standard", "trace-parting-change-audio-standard"):
+        assert {f"{name}.png", f"{name}.svg", f"{name}.vl.json"} <= drawn
+
+
+def test_models_that_differ_in_layers_are_compared_but_not_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    before = small.write(tmp_path / "before", 3)
+    monkeypatch.setattr(small, "LAYERS", 5)
+    after = small.write(tmp_path / "after", 3)
+    tables = compare_runs(before, after)
+    assert "Their traces are not compared: models of (6, 4) and (5, 4) layers and heads" in tables[0].caption
+    assert not any(t.id.startswith("trace_") for t in tables)
+    assert write_changes(before, after) is None
+    assert write_changes(before, tmp_path / "none") is None

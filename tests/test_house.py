@@ -16,8 +16,8 @@ SRC = ROOT / "src" / "earwitness"
 # A room imports only from rooms above it (and from itself).
 ROOMS = [
     "records", "media", "interventions", "foley", "questions", "stats", "scoring", "protocols", "datasets",
-    "scorecard", "published", "models", "run", "judges", "rescore", "export", "audit", "serve", "whitebox", "curate", "align",
-    "compare", "report", "session", "terminal", "cli",
+    "scorecard", "published", "models", "run", "judges", "rescore", "export", "audit", "serve", "whitebox",
+    "curate", "align", "compare", "report", "session", "terminal", "cli",
 ]  # fmt: skip
 
 

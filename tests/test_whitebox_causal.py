@@ -26,7 +26,16 @@ from earwitness.models.load import load_model  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni  # noqa: E402
 from earwitness.protocols import Settings  # noqa: E402
 from earwitness.records import Estimate, Item, Media, Table  # noqa: E402
-from earwitness.whitebox import causal, contribution, cut_tables, forward, knockout, store, twins  # noqa: E402
+from earwitness.whitebox import (  # noqa: E402
+    causal,
+    contribution,
+    cut_tables,
+    forward,
+    knockout,
+    store,
+    tracing,
+    twins,
+)
 from earwitness.whitebox.capture import capture, probe  # noqa: E402
 from earwitness.whitebox.edges import (  # noqa: E402
     Cut,
@@ -453,16 +462,16 @@ def test_cutting_the_picture_changes_what_hans_hears_and_cutting_the_sound_does_
         conditions=("aligned", "audio_swapped"),
     )  # fmt: skip
     for question in ("visual", "audio"):
-        what = f"audio_swapped, {question}: layers 0-3"
+        what = f"audio_swapped, {question}: L0-3"
         picture, sound = cell(seen, what, "choice changed"), cell(heard, what, "choice changed")
         assert picture.n >= 8
         assert picture.value > 0.7 > 0.2 > sound.value
         assert picture.low > sound.high
-        lost = cell(seen, what, "difference")  # beyond as many random tokens
+        lost = cell(seen, what, "nats: cut beyond random tokens")
         assert lost.high < -2
-        assert cell(seen, what, "towards the heard option").low > 0  # with the picture cut, it listens
-        assert cell(heard, what, "change of log p(answer)").value > -1.5
-        same = cell(seen, f"aligned, {question}: layers 0-3", "choice changed")
+        assert cell(seen, what, "nats towards the heard option").low > 0  # with the picture cut, it listens
+        assert cell(heard, what, "nats: cut").value > -1.5
+        same = cell(seen, f"aligned, {question}: L0-3", "choice changed")
         assert same.value < 0.2  # where the sound says the same, the picture is not needed
     sizes = {(k.edge, k.keys, k.control_keys) for k in knockout.read(asked_hans)}
     assert all(keys == control for _, keys, control in sizes)
@@ -491,15 +500,40 @@ def test_attention_and_cut_stand_side_by_side(hans: QwenOmni, asked_hans: Path, 
     mine = [c for c in seen if by_id[c.item].question == "audio"]
     mass = np.mean([c.mass[3, :, 0, GROUPS.index("audio")].mean() for c in mine])
     tokens = np.mean([c.count[GROUPS.index("audio")] / c.count[:-1].sum() for c in mine])
-    (row_,) = [r for r in table.rows if r.label == "audio_swapped, audio, audio->answer: layer 3"]
+    (row_,) = [r for r in table.rows if r.label == "audio_swapped, audio, audio->answer: L3"]
     share, part = row_.cells[0], row_.cells[1]
     assert isinstance(share, Estimate)
     assert share.value == pytest.approx(mass, abs=1e-5)
     assert part == pytest.approx(tokens, abs=1e-6)
     (whole,) = [t for t in cut_tables.tables(found, items) if "audio->answer" in t.title]
-    what = "audio_swapped, audio: layer 3"
-    assert row_.cells[3] == cell(whole, what, "choice changed")
+    what = "audio_swapped, audio: L3"
+    assert row_.cells[5] == cell(whole, what, "choice changed")
     assert cut_tables.beside(load(tmp_path), []) is None
+
+
+def test_a_trace_that_lacks_what_is_asked_for_now_is_made_again_with_all_it_had(
+    hans: QwenOmni, asked_hans: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    for name in ("items.jsonl", "answers.jsonl", "run.json"):
+        (tmp_path / name).write_bytes((asked_hans / name).read_bytes())
+    how: dict[str, Any] = {"limit": 2, "conditions": ("aligned",)}
+    assert tracing.trace(tmp_path, hans, **how).new == 4
+    assert tracing.trace(tmp_path, hans, **how).new == 0
+    assert store.read(tmp_path).heat == {}
+    assert tracing.trace(tmp_path, hans, heat_layers=[1], **how).new == 4  # no item has its map yet
+    assert tracing.trace(tmp_path, hans, heat_layers=[1], **how).new == 0
+    assert tracing.trace(tmp_path, hans, values=True, limit=1, conditions=("aligned",)).new == 2
+    kept = store.resume(tmp_path, store.about(tmp_path) or About(model="", revision=""))
+    assert sorted((k.values, k.heat) for k in kept.values()) == [(False, {1})] * 2 + [(True, {1})] * 2
+    found = tracing.trace(tmp_path, hans, values=True, heat_layers=[3], **how)
+    assert (found.new, found.items) == (4, 4)
+    trace = store.read(tmp_path)
+    assert trace.prompt.value is not None
+    assert {layer for _, layer in trace.heat} == {1, 3}
+    heat = trace.heat[trace.items[0], 1]
+    assert "".join(heat.words).startswith("<|im_start|>user")
+    np.testing.assert_allclose(heat.mass.sum(1), 1, atol=1e-5)
 
 
 def test_a_knockout_goes_on_where_it_was_killed(hans: QwenOmni, asked_hans: Path, tmp_path: Path) -> None:
@@ -518,8 +552,8 @@ def test_a_knockout_goes_on_where_it_was_killed(hans: QwenOmni, asked_hans: Path
     assert path.read_bytes().startswith(b"".join(lines[:3]))
     assert [r.label for r in again[0].rows] == [r.label for r in wanted[0].rows]
     for a, b in zip(again[0].rows, wanted[0].rows, strict=True):
-        assert cell(again[0], a.label, "difference").value == pytest.approx(
-            cell(wanted[0], b.label, "difference").value, abs=1e-5
+        assert cell(again[0], a.label, "nats: cut").value == pytest.approx(
+            cell(wanted[0], b.label, "nats: cut").value, abs=1e-5
         )
     counted.clear()
     knockout.knockout(tmp_path, hans, progress=lambda *n: counted.append(n), **how)
@@ -557,7 +591,7 @@ def test_the_picture_carries_what_black_frames_take_from_hans(hans: QwenOmni, as
     what = "frames_zeroed, visual"
 
     def back(part: str, window: str) -> Estimate:
-        return cell(table, f"{what}, {part} of the untouched clip: layers {window}", "recovered")
+        return cell(table, f"{what}, {part} of the untouched clip: L{window}", "recovered")
 
     assert back("media", "0-3").value == pytest.approx(1, abs=1e-3)
     assert back("video", "0-3").value > 0.8 > 0.3 > back("audio", "0-3").value

@@ -161,6 +161,10 @@ def test_tables_say_what_was_planted(inside: joined.Inside) -> None:
     row = columns(found["trace_moves"], "aligned")
     assert isinstance(row["at layer"], Estimate)
     assert row["at layer"].value == small.MOVED
+    assert (row["layers that move"], row["heads that move"]) == ("1 of 6", "4 of 24")
+    shift = row["largest shift, nats"]
+    assert isinstance(shift, Estimate)
+    assert shift.low > inner.SMALLEST
     layer = columns(found["trace_layers_standard"], f"layer {small.MOVED}")
     aligned, gap = layer["d, aligned"], layer["d, misaligned - aligned"]
     assert isinstance(aligned, Estimate)
@@ -171,6 +175,27 @@ def test_tables_say_what_was_planted(inside: joined.Inside) -> None:
     share = columns(found["trace_mass"], "aligned, visual")["all text"]
     assert isinstance(share, Estimate)
     assert share.low < share.value < share.high
+
+
+def test_a_shift_that_is_sure_but_small_is_not_counted_as_a_move(tmp_path: Path) -> None:
+    """The same 2 per cent in every clip: p is tiny, d_z is large, and nothing moves."""
+    sure = joined.load(small.write(tmp_path / "sure", 24, aligned=0.02, noise=0.001))
+    sums = inner.moves(sure, WHAT)
+    assert sums is not None
+    found = effects.effect(sums)
+    assert found is not None
+    assert found.shift.p[small.MOVED] < 1e-6
+    assert found.dz.value[small.MOVED] > 3
+    assert not inner.matters(found.shift).any()
+    row = columns({t.id: t for t in tables.tables(sure)}["trace_moves"], "aligned")
+    assert row["layers that move"] == "0 of 6 (1 too little to matter)"
+    assert str(row["heads that move"]).startswith("0 of 24 (")
+
+
+def test_a_shift_matters_where_its_whole_interval_is_large() -> None:
+    low, high = np.array([0.1, 0.09, -0.5, -0.5, np.nan]), np.array([0.3, 0.9, -0.1, 0.5, np.nan])
+    band = effects.Band((low + high) / 2, low, high, np.zeros(5))
+    assert inner.matters(band).tolist() == [True, False, True, False, False]
 
 
 def test_two_traced_runs_are_compared_item_by_item(inside: joined.Inside, tmp_path: Path) -> None:

@@ -85,15 +85,59 @@ def test_kept_rows_are_summed_by_second(tmp_path: Path, three: list[Captured]) -
     assert one.groups is not None
     assert one.seconds is not None
     store.append(tmp_path, [one], small.ABOUT)
+    rows = parquet(tmp_path).to_pylist()
+    (row,) = [r for r in rows if r["said"]]
+    assert (row["layer"], row["at"], row["said"]) == (2, "answer", ["a", " b", " c"])
+    assert row["seconds_video"] == [0, 1, 2, 3]
+    assert len(row["seconds_audio"]) == 100
+    second = one.kept[2][:, (one.groups == GROUPS.index("video")) & (one.seconds == 2)].sum(1)
+    shown = np.reshape(row["heat_video"], (3, 4))
+    np.testing.assert_allclose(shown[:, 2], second, rtol=1e-6)
+    text = np.reshape(row["heat_text"], (3, len(GROUPS)))
+    np.testing.assert_allclose(text.sum(1), 1, rtol=1e-5)
+    for name in ("video", "audio"):
+        own = np.reshape(row[f"heat_{name}"], (3, -1))
+        np.testing.assert_allclose(own.sum(1), text[:, GROUPS.index(name)], rtol=1e-5)
+
+
+def parquet(folder: Path) -> Any:
+    import pyarrow.parquet as files
+
+    return files.read_table(folder / "trace" / "part-00001.parquet")
+
+
+def test_kept_rows_come_back_token_by_token(tmp_path: Path, three: list[Captured]) -> None:
+    one = three[0]
+    store.append(tmp_path, [one], small.ABOUT)
     heat = store.read(tmp_path).heat["i0", 2]
     assert heat.said == ("a", " b", " c")
-    assert heat.seconds["video"].tolist() == [0, 1, 2, 3]
-    assert len(heat.seconds["audio"]) == 100
-    second = one.kept[2][:, (one.groups == GROUPS.index("video")) & (one.seconds == 2)].sum(1)
-    np.testing.assert_allclose(heat.mass["video"][:, 2], second, rtol=1e-6)
-    np.testing.assert_allclose(heat.text.sum(1), 1, rtol=1e-5)
-    for name in ("video", "audio"):
-        np.testing.assert_allclose(heat.mass[name].sum(1), heat.text[:, GROUPS.index(name)], rtol=1e-5)
+    np.testing.assert_array_equal(heat.mass, one.kept[2])
+    np.testing.assert_array_equal(heat.seconds, one.seconds)
+    np.testing.assert_array_equal(heat.groups, one.groups)
+    assert heat.words == one.words
+    assert set(heat.tokens.tolist()) == {1}
+
+
+def test_maps_without_single_tokens_are_read_and_redone(tmp_path: Path, three: list[Captured]) -> None:
+    """Parts as they were before: text by group. They are drawn, but count as lacking their map."""
+    import pyarrow.parquet as files
+
+    path = store.append(tmp_path, three[:1], small.ABOUT)
+    old = parquet(tmp_path).drop_columns(["input", "input_group", "input_second", "input_tokens", "heat_input"])
+    files.write_table(old, path)
+    assert store.resume(tmp_path, small.ABOUT)["i0"] == ("said 0", True, frozenset())
+    store.append(tmp_path, three[1:], small.ABOUT)
+    maps = store.read(tmp_path).heat
+    kept = three[0].kept[2]
+    folded, whole = maps["i0", 2], maps["i1", 2]
+    assert len(whole.words) == len(kept[0])
+    np.testing.assert_allclose(folded.mass.sum(1), 1, rtol=1e-5)
+    at = folded.words.index("options")
+    assert folded.tokens[at] == small.COUNT[GROUPS.index("options")]
+    options = kept[:, three[0].groups == GROUPS.index("options")].sum(1)
+    np.testing.assert_allclose(folded.mass[:, at], options, rtol=1e-5)
+    assert (folded.groups == GROUPS.index("audio")).sum() == 100
+    assert store.resume(tmp_path, small.ABOUT)["i1"].heat == {2}
 
 
 def test_other_tools_read_it(tmp_path: Path, three: list[Captured]) -> None:
@@ -126,7 +170,7 @@ def test_a_torn_part_is_ignored_and_redone(tmp_path: Path, three: list[Captured]
     assert trace.items == ("i0",)
     assert trace.torn == (torn.name,)
     assert torn.exists(), "reading changes nothing"
-    assert store.resume(tmp_path, small.ABOUT) == {"i0": "said 0"}
+    assert store.resume(tmp_path, small.ABOUT) == {"i0": ("said 0", True, frozenset({2}))}
     assert not torn.exists()
     assert not left.exists()
     store.append(tmp_path, three[1:], small.ABOUT)
@@ -142,7 +186,7 @@ def test_an_item_traced_again_counts_as_it_was_last(tmp_path: Path, three: list[
     n = trace.items.index("i1")
     assert trace.answers[n] == "another answer"
     same(trace, n, again)
-    assert store.resume(tmp_path, small.ABOUT)["i1"] == "another answer"
+    assert store.resume(tmp_path, small.ABOUT)["i1"].answer == "another answer"
 
 
 def test_traces_of_two_models_are_kept_apart(tmp_path: Path, three: list[Captured]) -> None:

@@ -9,11 +9,16 @@ The tables of each protocol: the shares of A and B with their difference, B - A;
 the change of (intervened - original): training that only makes a model better at everything moves the first, not
 the second. Above 0: the intervention costs B less than A.
 
-Functions: :func:`compare` over judged items, :func:`compare_runs` over run folders.
+Two runs that were looked into are compared inside, too: their traces (:func:`whitebox.tables.changes`) and the
+paths that were cut in both (:func:`whitebox.cut_tables.changes`). Charts of that: :mod:`earwitness.report.changed`.
+
+Functions: :func:`compare` over judged items, :func:`compare_runs` over run folders, :func:`names_of` what two runs
+are called.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +26,13 @@ from pathlib import Path
 
 from earwitness import run, stats
 from earwitness.records import Cell, Estimate, Item, Judged, Row, Table
-from earwitness.whitebox import joined
+from earwitness.whitebox import cut_tables, joined, knockout
 from earwitness.whitebox import tables as insides
 
 # Names of the untouched condition in the three protocols: the twin that an intervened item is held against.
 UNTOUCHED = ("original", "aligned", "found", "full")
 Key = tuple[str, str, str, str]  # protocol, condition, question, style
+SHORT = 24  # characters of a name that are not cut: it stands over columns
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,19 @@ def compare_runs(folder_a: Path, folder_b: Path) -> list[Table]:
     """:func:`compare` over two run folders (scored runs: ``earwitness score`` makes scores.jsonl again).
 
     What the runs differ in besides the model (sampling of the clips, decoding, an unfinished run) is said in the
-    first caption. Two traced runs are compared inside, too. Raises RunError where a folder is not a scored run,
-    ValueError as :func:`compare` does.
+    first caption, and there models have their whole names. Two traced runs are compared inside, too (or it is said
+    why they cannot be), and paths that were cut in both stand side by side.
+
+    Raises RunError where a folder is not a scored run, ValueError as :func:`compare` does.
     """
     infos = (run.read_info(folder_a), run.read_info(folder_b))
-    names = (infos[0].model, infos[1].model)
-    if names[0] == names[1]:
-        names = (f"{names[0]} ({folder_a.name})", f"{names[1]} ({folder_b.name})")
+    names = names_of(folder_a, folder_b)
     notes = [
+        f"{name} is {info.model}, revision {info.revision or 'unknown'}."
+        for name, info in zip(names, infos, strict=True)
+        if not name.startswith(info.model)
+    ]
+    notes += [
         f"{what} differs: {one!r} and {two!r}."
         for what, one, two in (
             ("How clips are sampled", infos[0].view, infos[1].view),
@@ -98,10 +109,46 @@ def compare_runs(folder_a: Path, folder_b: Path) -> list[Table]:
         if one != two
     ]
     notes += [f"The run of {n} is not finished." for n, i in zip(names, infos, strict=True) if i.finished is None]
-    tables = compare(run.judged(folder_a), run.judged(folder_b), names, " ".join(notes))
+    inside: list[Table] = []
     if all((folder / "trace").is_dir() for folder in (folder_a, folder_b)):
-        tables += insides.changes(joined.load(folder_a), joined.load(folder_b), names)
+        sides = (joined.load(folder_a), joined.load(folder_b))
+        why = joined.unlike(*sides)
+        if why:
+            notes.append(f"Their traces are not compared: {why}.")
+        else:
+            inside = insides.changes(*sides, names)
+    tables = compare(run.judged(folder_a), run.judged(folder_b), names, " ".join(notes)) + inside
+    cuts = (knockout.read(folder_a), knockout.read(folder_b))
+    if all(cuts):
+        shared = {i.id for i in run.read_items(folder_b)}
+        tables += cut_tables.changes(cuts, [i for i in run.read_items(folder_a) if i.id in shared], names)
     return tables
+
+
+def names_of(folder_a: Path, folder_b: Path) -> tuple[str, str]:
+    """What two runs are called in tables: their models, long names by the shortest end that tells them apart.
+
+    Runs of one model are told apart by their folders. Raises RunError where a folder holds no run.
+    """
+    # What `align` leaves is called OUT/model: the folder above it tells.
+    one, two = (run.read_info(f).model.removesuffix("/model") for f in (folder_a, folder_b))
+    if one == two:
+        name = _tails(one, "")[0]
+        a, b = _tails(str(folder_a.resolve()), str(folder_b.resolve()), short=0)
+        return f"{name} ({a})", f"{name} ({b})"
+    return _tails(one, two)
+
+
+def _tails(one: str, two: str, short: int = SHORT) -> tuple[str, str]:
+    """Both names, those longer than ``short`` cut to the fewest parts at their end in which they differ."""
+    parts = [re.split(r"(?<=[:/#])(?=[^:/#])", name.rstrip("/")) for name in (one, two)]
+    count = 1
+    while count < max(map(len, parts)) and "".join(parts[0][-count:]) == "".join(parts[1][-count:]):
+        count += 1
+    cut = ["".join(p[-count:]) for p in parts]
+    return tuple(  # type: ignore[return-value]
+        name if len(name) <= short else end for name, end in zip((one, two), cut, strict=True)
+    )
 
 
 def _by_id(who: str, judged: Sequence[Judged]) -> dict[str, Judged]:
@@ -270,4 +317,4 @@ def _other_media(a: Judged, b: Judged) -> bool:
     return (one.audio_hash, one.video_hash) != (two.audio_hash, two.video_hash)
 
 
-__all__ = ["compare", "compare_runs"]
+__all__ = ["compare", "compare_runs", "names_of"]

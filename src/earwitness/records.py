@@ -64,8 +64,10 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
     """A source clip and what is true of it. Never changed in place.
 
     ``seen`` and ``heard`` are the class labels of what is visible and audible in the untouched clip, the main
-    one first. ``stems`` names the parts that the sound can be taken apart into (empty: unknown). ``path`` is a
-    media file (absolute, or relative to the labels file); ``foley`` the recipe of a procedural clip.
+    one first. ``stems`` names the parts that the sound can be taken apart into (empty: unknown). ``donors`` are
+    the ids of the clips whose sounds this one gets in a swap, the first one first (empty: any may be drawn).
+    ``path`` is a media file (absolute, or relative to the labels file); ``foley`` the recipe of a procedural
+    clip.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
     heard: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     stems: tuple[str, ...] = ()
+    donors: tuple[str, ...] = ()
     source: str = ""  # cluster of the statistics and key of the splits; "" = the clip's own id
     split: str = "test"
     licence: str = "unknown"
@@ -288,8 +291,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """What a model is taught on one item: what to say and, in a preference, what not to say.
 
     The item is the audit's own noun (clip, intervention, prompt, target, what is seen and heard after it), so that
-    what is trained is asked, parsed and scored as in an audit. ``rejected`` None: a supervised row. ``reference`` is
-    what an audio-only model reasons about the sound when told the truth (RL-CoMM's o_ref), made once, offline.
+    what is trained is asked, parsed and scored as in an audit. ``rejected`` None: a supervised row. ``reference``
+    is what an audio-only model reasons about the sound when told the truth (RL-CoMM's o_ref), made once, offline.
     """
 
     id: str

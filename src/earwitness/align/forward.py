@@ -2,17 +2,18 @@
 
 ``score`` gives the log-prob of each scored token, the entropy of the distribution that it was drawn from, and
 whether it was the likeliest, as rows [R, L - 1] like TRL's fused LM head: the column of a token is the place before
-it. Gradients flow into the text model, the word embeddings and the head, as far as these are trained. Encoder
-outputs come with the batch and are constants: the towers are frozen.
+it; where asked, also how unsure the ten likeliest are. Gradients flow into the text model, the word embeddings and
+the head, as far as these are trained. Encoder outputs come with the batch and are constants: the towers are frozen.
 
 ``attach`` lets a trainer's own ``model(...)`` call come here: a batch with the key ``packed`` is scored, any other
 call (generation, for instance) goes the model's usual way.
 
-Functions: ``read``, ``score``, ``attach``, ``inner``, ``unwrapped``.
+Functions: ``read``, ``alike``, ``score``, ``attach``, ``inner``, ``unwrapped``.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
+from earwitness.align.losses import uncertainty
 from earwitness.align.packing import Group, Packed
 from earwitness.align.tree import visible
 
@@ -40,6 +42,7 @@ class Scored(ModelOutput):  # type: ignore[misc]
     mean_logits: torch.Tensor | None = None  # [R, L - 1], without gradient
     label_mask: torch.Tensor | None = None  # [R, L - 1], bool
     aux_loss: torch.Tensor | None = None
+    uncertainty: torch.Tensor | None = None  # [R, L - 1], of the ten likeliest tokens; without gradient
 
 
 def inner(model: Any) -> Any:
@@ -123,10 +126,40 @@ def _mask(groups: Sequence[Group], longest: int, dtype: torch.dtype) -> torch.Te
     return bias[:, None]
 
 
+def _wanted(model: Any, packed: Packed) -> torch.Tensor:
+    """The hidden states [n, hidden] that predict the scored tokens; groups of like length are read together.
+
+    One question behind thousands of words would otherwise pad all others to its length. Where weights are sharded
+    over ranks all groups are read in one pass: ranks must gather the same layers the same number of times.
+    """
+    sharded = any(hasattr(p, "device_mesh") for p in model.parameters())
+    parts, places = [], []
+    for some in [list(range(len(packed.groups)))] if sharded else alike(packed.groups):
+        hidden = read(model, [packed.groups[g] for g in some])
+        row = torch.full((len(packed.groups),), -1)
+        row[some] = torch.arange(len(some))
+        mine = (row[packed.at[:, 0]] >= 0).nonzero()[:, 0]
+        at = packed.at[mine]
+        parts.append(hidden[row[at[:, 0]].to(hidden.device), at[:, 1].to(hidden.device)])
+        places.append(mine)
+    return torch.cat(parts)[torch.cat(places).argsort().to(parts[0].device)]
+
+
+def alike(groups: Sequence[Group]) -> list[list[int]]:
+    """Indices of groups in batches such that padding never makes one more than half as long again (and 32 more)."""
+    order = sorted(range(len(groups)), key=lambda n: len(groups[n]))
+    out: list[list[int]] = []
+    for n in order:
+        if not out or len(groups[n]) > 1.5 * len(groups[out[-1][0]]) + 32:
+            out.append([])
+        out[-1].append(n)
+    return out
+
+
 def _measure(
-    head: Any, hidden: torch.Tensor, labels: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-prob of the label, entropy, likeliest or not, mean logit, of each hidden state [n, hidden]."""
+    head: Any, hidden: torch.Tensor, labels: torch.Tensor, temperature: float, unsure: bool
+) -> tuple[torch.Tensor, ...]:
+    """Of each hidden state [n, hidden]: log-prob of its label, entropy, likeliest?, mean logit, uncertainty."""
     logits = head(hidden).float()
     logs = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
     entropy = -(logs.exp() * logs).sum(-1)
@@ -134,28 +167,29 @@ def _measure(
         logs.gather(-1, labels[:, None])[:, 0],
         entropy,
         logits.detach().argmax(-1) == labels,
-        (logits.detach().mean(-1)),
+        logits.detach().mean(-1),
+        uncertainty(logits, "top10") if unsure else torch.zeros_like(entropy),
     )
 
 
-def score(model: Any, packed: Packed, *, temperature: float = 1.0) -> Scored:
+def score(model: Any, packed: Packed, *, temperature: float = 1.0, unsure: bool = False) -> Scored:
     """Log-prob and entropy of each scored token, float32, under softmax(logits / temperature).
+
+    ``unsure``: also ``losses.uncertainty(logits, "top10")``, whatever the temperature.
 
     Raises ValueError where media tokens and media features differ in number.
     """
-    hidden = read(model, packed.groups)
-    at = packed.at.to(hidden.device)
-    labels = packed.labels.to(hidden.device)
-    wanted = hidden[at[:, 0], at[:, 1]]
+    wanted = _wanted(model, packed)
+    labels = packed.labels.to(wanted.device)
     head = model.get_output_embeddings()
     parts = []
     for some, named in zip(torch.split(wanted, CHUNK), torch.split(labels, CHUNK), strict=True):
         if torch.is_grad_enabled() and len(wanted) > CHUNK:  # logits of one chunk at a time, in the backward too
-            parts.append(checkpoint(_measure, head, some, named, temperature, use_reentrant=False))
+            parts.append(checkpoint(_measure, head, some, named, temperature, unsure, use_reentrant=False))
         else:
-            parts.append(_measure(head, some, named, temperature))
-    logs, entropy, top, mean = (torch.cat(x) for x in zip(*parts, strict=True))
-    rows, columns = packed.back.to(hidden.device).unbind(1)
+            parts.append(_measure(head, some, named, temperature, unsure))
+    logs, entropy, top, mean, open_ = (torch.cat(x) for x in zip(*parts, strict=True))
+    rows, columns = packed.back.to(wanted.device).unbind(1)
     shape = (packed.shape[0], packed.shape[1] - 1)
 
     def placed(values: torch.Tensor) -> torch.Tensor:
@@ -168,11 +202,14 @@ def score(model: Any, packed: Packed, *, temperature: float = 1.0) -> Scored:
         is_top1=placed(top),
         mean_logits=placed(mean),
         label_mask=placed(torch.ones_like(top)),
+        uncertainty=placed(open_) if unsure else None,
     )
 
 
-def attach(model: Any, *, temperature: float = 1.0) -> None:
+def attach(model: Any, *, temperature: float = 1.0, unsure: bool = False) -> None:
     """Let calls with ``packed=...`` of a thinker (or of what wraps it) be scored here; others go their usual way.
+
+    ``temperature`` and ``unsure`` as in :func:`score`.
 
     The method is put on the thinker itself, so that wrappers (PEFT's adapters, DDP's hooks) work as ever. Call it
     after the trainer has made its own changes to ``forward``.
@@ -188,6 +225,9 @@ def attach(model: Any, *, temperature: float = 1.0) -> None:
                 "the router's balance loss is not part of these losses: with LoRA the router is frozen "
                 "(router_aux_loss_coef=0)"
             )
-        return score(self, packed, temperature=temperature)
+        return score(self, packed, temperature=temperature, unsure=unsure)
 
+    told = inspect.signature(usual)  # generate looks here for what a model may be given
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    forward.__signature__ = told.replace(parameters=[own, *told.parameters.values()])  # type: ignore[attr-defined]
     thinker.forward = types.MethodType(forward, thinker)

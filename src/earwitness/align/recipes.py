@@ -55,10 +55,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None  # in place of epochs
     batch: int = 4  # on each device at once
     accumulate: int = 1
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, else float32
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = (
+        "auto"  # on a GPU (auto: bfloat16); a CPU: float32
+    )
     checkpointing: bool | None = None  # gradient checkpointing; None: on a GPU
     seed: int = 0
-    weigh: Literal["token", "answer"] = "token"  # sft: what counts alike in a batch
+    weigh: Literal["token", "answer"] = "token"  # sft, ansco: what counts alike in a batch
+    together: int = 1  # sft: so many pairs on the same media come in one batch, at most
     # preferences
     beta: float = 0.1
     nll: float = 0.0  # weight of the chosen answer's mean negative log-prob beside the preference
@@ -67,8 +70,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float = 1.0
     tokens: int = 256  # new ones at most
     epsilon: float = 0.2
+    reduce: Literal["grpo", "dapo"] = "dapo"  # each answer's mean, or the mean over all tokens (losses.grpo)
+    mask_truncated: bool = False  # answers that did not come to their end teach nothing
     omega: float = 0.8  # RL-CoMM eq. 3: similarity that counts as consistent
     rewards: tuple[str, ...] = ("format", "arr", "avc")
+    reward_weights: tuple[float, ...] = ()  # one a reward; () = 1 each
     similarity: str = "words"  # embedding.sentence_similarity
     # answer-centred confidence
     weight: float = 0.5  # lambda, eq. 6
@@ -100,7 +106,6 @@ def _mma_sft() -> Recipe:
             "targets": "the text says all linear layers of attention and feed-forward, Table 8 says W_Q, W_V: all "
             "unless targets=qv",
             "alpha": "not given: twice the rank",
-            "precision": "float16 needs a GPU with loss scaling; on a CPU float32",
         },
     )  # fmt: skip
 
@@ -147,21 +152,28 @@ def _comm_grpo() -> Recipe:
     return Recipe(
         name="comm-grpo", stage="grpo", source=_PAPER_COMM, trains="lora", rank=16, alpha=32, rate=1e-6, epochs=3,
         batch=1, accumulate=1, warmup=0.03, clip=0.3, group=6, temperature=0.9, tokens=256, omega=0.8,
-        precision="bfloat16", similarity="qwen3-embedding:Qwen/Qwen3-Embedding-0.6B",
+        precision="bfloat16", similarity="qwen3-embedding:Qwen/Qwen3-Embedding-0.6B", reduce="grpo",
         quotes={
             "group": "G 6", "temperature": "temperature 0.9", "tokens": "256 new tokens", "rate": "lr 1e-6",
             "epochs": "3 epochs", "clip": "clip 0.3", "warmup": "warm-up 0.03", "omega": "eq. 3: S > 0.8",
             "similarity": "S: Qwen3-Embedding-0.6B",
         },
-        ours={"rank": "not given"},
+        ours={
+            "rank": "not given",
+            "reduce": "eq. 1 is of whole answers: the mean over an answer's tokens, as in GRPO's own paper",
+            "mask_truncated": "not given: an answer that is cut off has a wrong format, and counts as that",
+        },
     )  # fmt: skip
 
 
 def _comm_ansco() -> Recipe:
     return Recipe(
         name="comm-ansco", stage="ansco", source=_PAPER_COMM, trains="lora", rank=16, alpha=32, rate=1e-6, epochs=3,
-        batch=1, accumulate=8, warmup=0.03, clip=0.3, weight=0.5, gate=0.75, precision="bfloat16",
-        quotes={"weight": "eq. 6: lambda = 0.5", "gate": "0 when the answer's uncertainty u > 0.75"},
+        batch=1, accumulate=8, warmup=0.03, clip=0.3, weight=0.5, gate=0.75, weigh="answer", precision="bfloat16",
+        quotes={
+            "weight": "eq. 6: lambda = 0.5", "gate": "0 when the answer's uncertainty u > 0.75",
+            "weigh": "eq. 6: 1/T times the sum over an answer's tokens",
+        },
         ours={
             "uncertainty": "u is not defined: entropy / ln |V| (full), or over the ten likeliest / ln 10 (top10), "
             "as in the work that the threshold comes from",
@@ -169,9 +181,67 @@ def _comm_ansco() -> Recipe:
     )  # fmt: skip
 
 
+def _hans_sft() -> Recipe:
+    return Recipe(
+        name="hans-sft", stage="sft", source="ours, for a model of two million parameters", trains="text",
+        rate=1e-3, words=4.0, betas=(0.9, 0.98), warmup=0.04, schedule="cosine", steps=600, batch=64,
+        weigh="answer", together=4, precision="float32", validate_every=100, validation=400, keep=1,
+        ours={
+            "trains": "two questions differ in one token of a hundred that so far meant nothing to Hans: with the "
+            "word embeddings frozen the loss stays high",
+            "words": "for the same reason the words learn faster",
+        },
+    )  # fmt: skip
+
+
+def _hans_more() -> Recipe:
+    return msgspec.structs.replace(_hans_sft(), name="hans-more", rate=7e-4, steps=300)
+
+
+# The published steps with what a model of two million random parameters needs of them: rates and steps are ours.
+_SMALL = "rates and steps are for a model of two million parameters, on which the published ones do nothing"
+
+
+def _hans(name: str, base: Recipe, **changes: object) -> Recipe:
+    made = {"name": name, "precision": "float32", "validate_every": 50, "validation": 300, "keep": 1, **changes}
+    kept = {k: v for k, v in base.quotes.items() if k not in made}
+    return msgspec.structs.replace(base, **made, quotes=kept, ours={**base.ours, "rate": _SMALL})
+
+
+def _hans_mma() -> Recipe:
+    return _hans("hans-mma", _mma_sft(), rate=3e-3, steps=400, batch=16, accumulate=1, together=2)
+
+
+def _hans_thud_sft() -> Recipe:
+    return _hans("hans-thud-sft", _thud_sft(), rate=1e-3, words=4.0, steps=300, batch=32, accumulate=1)
+
+
+def _hans_thud_dpo() -> Recipe:
+    return _hans("hans-thud-dpo", _thud_dpo(), rate=5e-4, steps=200, batch=16, accumulate=1)
+
+
+def _hans_warmup() -> Recipe:
+    return _hans(
+        "hans-warmup", _comm_warmup(), trains="text", rate=1e-3, words=4.0, steps=200, batch=32, accumulate=1
+    )
+
+
+def _hans_grpo() -> Recipe:
+    return _hans(
+        "hans-grpo", _comm_grpo(), rate=1e-3, steps=60, batch=48, similarity="words", tokens=96, validate_every=20
+    )
+
+
+def _hans_ansco() -> Recipe:
+    return _hans("hans-ansco", _comm_ansco(), rate=5e-4, steps=100, batch=32, accumulate=1)
+
+
 _MADE = {
     "mma-sft": _mma_sft, "thud-sft": _thud_sft, "thud-dpo": _thud_dpo, "comm-warmup": _comm_warmup,
-    "comm-grpo": _comm_grpo, "comm-ansco": _comm_ansco,
+    "comm-grpo": _comm_grpo, "comm-ansco": _comm_ansco, "hans-sft": _hans_sft,
+    "hans-more": _hans_more,
+    "hans-mma": _hans_mma, "hans-thud-sft": _hans_thud_sft, "hans-thud-dpo": _hans_thud_dpo,
+    "hans-warmup": _hans_warmup, "hans-grpo": _hans_grpo, "hans-ansco": _hans_ansco,
 }  # fmt: skip
 
 

@@ -3,15 +3,21 @@
 The adapter's own decoding (``qwen_decode``) behind the features that training holds anyway: media are read once for
 all questions and samples behind them. A media token is never drawn: the next pass would look for its features.
 
-Differs from sampling in general: nothing but temperature and top-p; the log-probs told are those at temperature 1.
+What is drawn can be made to depend on a seed of its own for each item: then it is the same whatever is asked beside
+it, in however many processes, and after a training that was stopped.
+
+Differs from sampling in general: nothing but temperature and top-p. The log-probs told are those at that
+temperature, of the whole vocabulary (media tokens and what top-p cuts off keep their share), which is what training
+scores; greedy answers have those at temperature 1.
 
 Functions: ``say`` (samples of each item), ``texts``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -34,18 +40,22 @@ class Sample:
 
 def say(
     feeder: Feeder, items: Sequence[Item], *, tokens: int | None = None, samples: int = 1, temperature: float = 0.0,
-    top_p: float = 1.0, generator: torch.Generator | None = None,
+    top_p: float = 1.0, generator: torch.Generator | None = None, seeds: Sequence[int] | None = None,
 ) -> list[list[Sample]]:  # fmt: skip
     """``samples`` answers to each item, of ``tokens`` tokens at most (default: each item's ``decode``).
 
-    ``temperature`` 0 is greedy. The model is asked in eval mode and left in the mode it was in.
+    ``temperature`` 0 is greedy. ``seeds``, one an item, name what its samples are drawn by; without, it is
+    ``generator`` (None: torch's own). The model is asked in eval mode and left in the mode it was in.
 
-    Raises ValueError for more samples than one at temperature 0.
+    Raises ValueError for more samples than one at temperature 0, and for seeds that are not one an item.
     """
     if samples > 1 and temperature <= 0:
         raise ValueError(f"{samples} samples at temperature 0 are {samples} times the same answer")
+    if seeds is not None and len(seeds) != len(items):
+        raise ValueError(f"{len(seeds)} seeds for {len(items)} items: one an item")
     model, thinker = feeder.model.model, feeder.model.thinker
-    draw = _drawing(temperature, top_p, generator) if temperature > 0 else None
+    if temperature > 0:
+        thinker = replace(thinker, model=_Warm(model, temperature))
     stop = set(thinker.ends)
     was = model.training
     model.eval()
@@ -63,18 +73,23 @@ def say(
                     thinker, [m.layout for m in media], [m.seen for m in media], [m.heard for m in media]
                 )
                 rows = [
-                    (n, decode.Row(kinds[s.key], question, (), tokens or items[n].decode))
+                    (n, k, decode.Row(kinds[s.key], question, (), tokens or items[n].decode))
                     for n, (s, question) in zip(places, shown, strict=True)
-                    for _ in range(samples)
+                    for k in range(samples)
                 ]
                 for start in range(0, len(rows), BATCH):
                     some = rows[start : start + BATCH]
-                    at = torch.tensor([row.prefix for _, row in some], device=thinker.device)
+                    asked = [row for *_, row in some]
+                    at = torch.tensor([row.prefix for row in asked], device=thinker.device)
                     cache = decode.spread(prefix, at)
-                    scores, mask, ends = decode.read_question(thinker, cache, prefix, at, [r for _, r in some])
-                    limits = [row.limit for _, row in some]
+                    scores, mask, ends = decode.read_question(thinker, cache, prefix, at, asked)
+                    limits = [row.limit for row in asked]
+                    draw = None
+                    if temperature > 0:
+                        named = None if seeds is None else [seeds[n] * samples + k for n, k, _ in some]
+                        draw = _Drawing(limits, stop, _numbers(limits, named, generator), top_p)
                     written = decode.write(thinker, cache, mask, ends, scores, limits, draw=draw, ended=True)
-                    for (n, _), steps in zip(some, written, strict=True):
+                    for (n, *_), steps in zip(some, written, strict=True):
                         said = tuple(step.token for step in steps)
                         found[n].append(
                             Sample(said, tuple(s.logprob for s in steps), bool(said) and said[-1] in stop)
@@ -110,15 +125,54 @@ def _together(feeder: Feeder, items: Sequence[Item]) -> list[list[int]]:
     return out
 
 
-def _drawing(
-    temperature: float, top_p: float, generator: torch.Generator | None
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    def draw(scores: torch.Tensor) -> torch.Tensor:
-        p = (scores / temperature).softmax(-1)
-        if top_p < 1:
-            ranked, order = p.sort(-1, descending=True)
-            ranked = ranked * ((ranked.cumsum(-1) - ranked) < top_p)
-            p = torch.zeros_like(p).scatter(-1, order, ranked)
-        return torch.multinomial(p.cpu(), 1, generator=generator)[:, 0].to(scores.device)
+class _Warm:
+    """The parts of a thinker that decoding uses, the logits divided by a temperature."""
 
-    return draw
+    def __init__(self, model: Any, temperature: float) -> None:
+        self.model, self.get_input_embeddings = model.model, model.get_input_embeddings
+        self._head, self._temperature = model.lm_head, temperature
+
+    def lm_head(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._head(hidden).float() / self._temperature
+        return logits
+
+
+def _numbers(limits: Sequence[int], seeds: Sequence[int] | None, generator: torch.Generator | None) -> torch.Tensor:
+    """Numbers in [0, 1) [rows, longest]: the one that each token of each row is drawn by."""
+    longest = max(limits)
+    if seeds is None:
+        return torch.rand(len(limits), longest, generator=generator, dtype=torch.float64)
+    own = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+    return torch.stack([torch.rand(longest, generator=g, dtype=torch.float64) for g in own])
+
+
+class _Drawing:
+    """Draws the tokens of a batch of rows, each row by its own numbers, as rows that are done leave the batch.
+
+    A token is where its row's number falls in the cumulated probabilities.
+    """
+
+    def __init__(self, limits: Sequence[int], stop: set[int], numbers: torch.Tensor, top_p: float) -> None:
+        self._limits, self._stop, self._numbers, self._top_p = limits, stop, numbers, top_p
+        self._live = list(range(len(limits)))
+        self._done: set[int] = set()
+        self._step = 0
+
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        if len(scores) < len(self._live):
+            self._live = [row for row in self._live if row not in self._done]
+        assert len(scores) == len(self._live), "rows have left the batch that were not done"
+        p = scores.double().exp()
+        if self._top_p < 1:
+            ranked, order = (p / p.sum(-1, keepdim=True)).sort(-1, descending=True)
+            ranked = ranked * ((ranked.cumsum(-1) - ranked) < self._top_p)
+            p = torch.zeros_like(p).scatter(-1, order, ranked)
+        heaped = p.cumsum(-1)
+        number = self._numbers[self._live, self._step].to(scores.device)
+        chosen = torch.searchsorted(heaped, (number * heaped[:, -1])[:, None], right=True)[:, 0]
+        chosen = chosen.clamp(max=scores.shape[-1] - 1)
+        self._step += 1
+        for row, token in zip(self._live, chosen.tolist(), strict=True):
+            if token in self._stop or self._step >= self._limits[row]:
+                self._done.add(row)
+        return chosen

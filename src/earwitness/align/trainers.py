@@ -29,6 +29,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # isort: skip
 
 from earwitness.align import forward, losses
 from earwitness.align.feeding import Feeder
+from earwitness.align.order import Together
 from earwitness.align.packing import Row, as_rows, pack
 from earwitness.align.recipes import Recipe
 from earwitness.models.adapters import text_linear_names
@@ -73,7 +74,7 @@ def dataset(pairs: Sequence[Pair], *, preferences: bool = False) -> Dataset:
 def arguments(recipe: Recipe, out: Path, device: torch.device) -> dict[str, Any]:
     """What all TRL configurations are told, for a recipe and where it runs."""
     gpu = device.type == "cuda"
-    precision = ("bfloat16" if gpu else "float32") if recipe.precision == "auto" else recipe.precision
+    precision = {"auto": "bfloat16"}.get(recipe.precision, recipe.precision) if gpu else "float32"
     checkpointing = gpu if recipe.checkpointing is None else recipe.checkpointing
     return {
         "output_dir": str(out),
@@ -91,7 +92,7 @@ def arguments(recipe: Recipe, out: Path, device: torch.device) -> dict[str, Any]
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "bf16": precision == "bfloat16",
-        "fp16": precision == "float16" and gpu,
+        "fp16": precision == "float16",
         "use_cpu": device.type == "cpu",
         "activation_checkpointing": checkpointing,
         "activation_checkpointing_kwargs": {"use_reentrant": False} if checkpointing else None,
@@ -153,8 +154,17 @@ def optimizer(recipe: Recipe, model: Any) -> torch.optim.Optimizer | None:
     return torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas)
 
 
-class RowsSFT(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer in whose batches each answer counts alike, however long: ``weigh="answer"``."""
+class TogetherSFT(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer that has several questions on one clip in a batch: ``recipe.together``."""
+
+    order: Together | None = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order or super()._get_train_sampler(train_dataset)
+
+
+class RowsSFT(TogetherSFT):
+    """... in whose batches each answer counts alike, however long: ``weigh="answer"``."""
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -184,14 +194,17 @@ def sft(
         max_length=None,  # truncation would cut placeholders
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    kind = RowsSFT if recipe.weigh == "answer" else SFTTrainer
+    kind = RowsSFT if recipe.weigh == "answer" else TogetherSFT
     with calm():
         made = kind(
             model=model, args=config, train_dataset=dataset(pairs), processing_class=tok,
             data_collator=Collator(feeder, pairs, plain=plain), peft_config=adapter(recipe, model),
             callbacks=list(callbacks), optimizers=(own, None),
         )  # fmt: skip
-    return _ready(made)
+    if recipe.together > 1:
+        keys = [(p.item.clip, p.item.intervention.key) for p in pairs]
+        made.order = Together(keys, recipe.together, recipe.seed)
+    return ready(made)
 
 
 def dpo(
@@ -222,12 +235,12 @@ def dpo(
             peft_config=adapter(recipe, model), callbacks=list(callbacks),
             optimizers=(optimizer(recipe, model), None),
         )  # fmt: skip
-    return _ready(made)
+    return ready(made)
 
 
-def _ready(made: Any) -> Any:
-    """The trainer with our forward, and without its own printing."""
-    forward.attach(made.model)
+def ready(made: Any, *, temperature: float = 1.0, unsure: bool = False) -> Any:
+    """The trainer with our forward (``forward.attach``), and without its own printing."""
+    forward.attach(made.model, temperature=temperature, unsure=unsure)
     if getattr(made, "ref_model", None) is not None:
         forward.attach(made.ref_model)
     made.remove_callback(PrinterCallback)

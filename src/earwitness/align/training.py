@@ -13,6 +13,9 @@ The same command goes on where it was stopped, to the same losses. Validation as
 scores the answers as an audit does; the best checkpoint is the one with the highest mean over the parts of the
 mixture (so that a large part does not hide a small one), the earlier one of equals.
 
+Under ``torchrun`` each process trains on its part of each batch and asks its part of the validation questions; the
+first one alone writes, and all leave together.
+
 Functions: ``align``, ``validate``, ``read_log``.
 """
 
@@ -33,7 +36,7 @@ from safetensors.torch import load_file, save_file
 
 from earwitness import run as runs
 from earwitness import scoring
-from earwitness.align import forward, sampling, trainers, training_set
+from earwitness.align import forward, sampling, sharding, trainers, training_set
 from earwitness.align.feeding import Feeder
 from earwitness.align.recipes import Recipe
 from earwitness.models import adapters
@@ -57,6 +60,7 @@ class Info(msgspec.Struct, kw_only=True):
     model: str
     revision: str
     trained: int = 0  # numbers that learn
+    skipped: int = 0  # pairs of the set that this stage has no use for
     versions: dict[str, str] = {}
 
 
@@ -79,18 +83,18 @@ def align(
     Raises
     ------
     ValueError
-        Where the training set does not fit the recipe (a dpo recipe needs rejected answers), or ``out`` holds
-        another stage: another recipe, set or model.
+        Where the training set does not fit the recipe (no pair has what the stage needs: a rejected answer for dpo,
+        something to reward for grpo), or ``out`` holds another stage: another recipe, set or model.
     """
     made = training_set.read(data)
-    pairs = [p for p in made.train if recipe.stage != "dpo" or p.rejected is not None]
+    pairs = _usable(recipe, made.train)
     if not pairs:
-        raise ValueError(
-            f"{data}: none of its {len(made.train)} pairs has a rejected answer, which {recipe.name} needs"
-        )
+        need = "can be rewarded, as" if recipe.stage == "grpo" else "has a rejected answer, which"
+        raise ValueError(f"{data}: none of its {len(made.train)} pairs {need} {recipe.name} needs")
     info = Info(
         recipe=recipe, data=str(data), data_digest=digest(*(p.id for p in made.train)), model=model.name,
-        revision=model.revision, versions={p: metadata.version(p) for p in PACKAGES},
+        revision=model.revision, skipped=len(made.train) - len(pairs),
+        versions={p: metadata.version(p) for p in PACKAGES},
     )  # fmt: skip
     begun = _begin(out, info)
     feeder = Feeder(model, training_set.clips_of(made.info))
@@ -100,14 +104,26 @@ def align(
     if trainer.is_world_process_zero():
         (out / "align.json").write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
     checkpoint = _last_checkpoint(out) if begun else None
-    watch.start(checkpoint)
+    watch.start(checkpoint, writes=trainer.is_world_process_zero())
     with quiet(), trainers.calm():
         done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         watch.finish(trainer)
         if trainer.is_world_process_zero():
             _save(trainer.model, model, out)
+    sharding.wait()
     model.forget()
     return Trained(out, int(done.global_step), float(done.training_loss), watch.best, watch.before)
+
+
+def _usable(recipe: Recipe, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that the stage can learn from; how many others there were stands in align.json."""
+    if recipe.stage == "dpo":
+        return [p for p in pairs if p.rejected is not None]
+    if recipe.stage == "grpo":
+        from earwitness.align import grpo
+
+        return [p for p in pairs if grpo.rewardable(recipe, p)]
+    return list(pairs)
 
 
 def _trainer(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair], out: Path, watch: TrainerCallback) -> Any:
@@ -173,12 +189,16 @@ def _asked(pairs: Sequence[Pair], most: int) -> list[Pair]:
 
 
 def validate(feeder: Feeder, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Accuracy by part, greedy, scored as in an audit (unparsed and refused are wrong); "valid": their mean."""
-    items = [p.item for p in pairs]
-    said = sampling.texts(feeder, sampling.say(feeder, items))
+    """Accuracy by part, greedy, scored as in an audit (unparsed and refused are wrong); "valid": their mean.
+
+    Each of several processes asks its part of the questions; all of them know the result.
+    """
+    mine = sharding.share(pairs, feeder.model.model)
+    said = sampling.texts(feeder, sampling.say(feeder, [p.item for p in mine]))
+    judged = [(p.part, _right(p.item, text)) for p, (text,) in zip(mine, said, strict=True)]
     right: dict[str, list[bool]] = {}
-    for p, (text,) in zip(pairs, said, strict=True):
-        right.setdefault(p.part, []).append(_right(p.item, text))
+    for part, good in sharding.gathered(judged, feeder.model.model):
+        right.setdefault(part, []).append(good)
     shares = {f"valid/{part}": sum(some) / len(some) for part, some in sorted(right.items())}
     return {"valid": sum(shares.values()) / len(shares), **shares}
 
@@ -199,29 +219,34 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.before: float | None = None
         self._first = True
         self._from: Path | None = None
+        self._writes = True
 
-    def start(self, checkpoint: Path | None) -> None:
-        """Begin, or go on from a checkpoint: what the log says of later steps is cut off."""
-        self._from = checkpoint
+    def start(self, checkpoint: Path | None, *, writes: bool = True) -> None:
+        """Begin, or go on from a checkpoint: what the log says of later steps is cut off.
+
+        ``writes``: whether this process writes files; the others only know what is in them.
+        """
+        self._from, self._writes = checkpoint, writes
         step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
         kept = [line for line in read_log(self.out) if line["step"] <= step] if step else []
-        (self.out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
-        scores = [line["valid"] for line in kept if "valid" in line]
-        self.before = scores[0] if scores else None
-        self.best = max(scores, default=None)
-        self._first = not scores
+        sharding.wait()  # until all have read
+        if writes:
+            (self.out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+        scores = {line["step"]: line["valid"] for line in kept if "valid" in line}
+        self.before = scores.pop(0, None)
+        self.best = max(scores.values(), default=None)
+        self._first = self.before is None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Take up what a checkpoint had learned; at the start validate: the model as it came is a candidate, too.
+        """Take up what a checkpoint had learned; at the start validate the model as it came, to compare with.
 
         Trainer loads a checkpoint's weights by the names they have in memory, which are not those that a thinker is
         saved under; it says nothing, and the weights stay those of the beginning. Hence a file of our own.
         """
         if self._from is not None:
             _put(model, self._from / LEARNED)
-        if self._first and self.valid and state.is_world_process_zero:
+        if self._first and self.valid:
             self._validate(0, model)
-            self.before = self.best
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Append the step's numbers."""
@@ -239,26 +264,33 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Validate where it is due."""
         due = state.global_step % self.recipe.validate_every == 0 or state.global_step == state.max_steps
-        if due and self.valid and state.is_world_process_zero:
+        if due and self.valid:
             self._validate(state.global_step, model)
 
     def _validate(self, step: int, model: Any) -> None:
         found = validate(self.feeder, self.valid)
         self._write({"step": step, **found})
-        if self.best is None or found["valid"] > self.best:
+        if step == 0:
+            self.before = found["valid"]
+        elif self.best is None or found["valid"] > self.best:
             self.best = found["valid"]
-            if step:
+            if self._writes:
                 _keep(model, self.out / "best.safetensors")
-        if self.progress and step:
+        if self.progress and step and self._writes:
             self.progress(step, -1, found)
 
     def finish(self, trainer: Any) -> None:
-        """Put the best of what was trained back into the model. Without validation the last stays."""
+        """Put the best of what was trained back into the model, even where it is no better than before: nothing of
+        what was learned is undone in silence. Without validation the last stays.
+        """
+        sharding.wait()  # until it is written
         file = self.out / "best.safetensors"
-        if self.valid and file.exists() and self.best is not None and self.best > (self.before or -1):
+        if self.valid and file.exists():
             _put(trainer.model, file)
 
     def _write(self, line: dict[str, float]) -> None:
+        if not self._writes:
+            return
         clean = {k: (v if math.isfinite(v) else None) for k, v in line.items()}
         with (self.out / "log.jsonl").open("a") as f:
             f.write(json.dumps(clean) + "\n")

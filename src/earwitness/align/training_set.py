@@ -2,14 +2,14 @@
 
 ::
 
-    SET/set.json      where the clips come from, the mixture and its seed, counts, fingerprints, what it was checked against
+    SET/set.json      where the clips come from, the mixture, counts, fingerprints, what it was checked against
     SET/train.jsonl   pairs, one a line
     SET/valid.jsonl   pairs of other source clips
 
-A fingerprint is the content hash of one untouched picture or one untouched sound, as the model is shown it. A clip
-that shares either with a clip of an audit would be trained on and tested on: ``refuse_leaks`` raises.
+A clip that shares a fingerprint (:mod:`earwitness.align.leaks`) or a source with a clip of an audit would be
+trained on and tested on: ``refuse`` raises.
 
-Functions: ``write``, ``read``, ``clips_of``, ``fingerprints``, ``refuse_leaks``.
+Functions: ``write``, ``read``, ``clips_of``, ``sources``, ``refuse``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from earwitness import run as runs
+from earwitness.align import leaks
+from earwitness.align.leaks import fingerprints, refuse_leaks
+from earwitness.align.mixtures import Mixture
 from earwitness.datasets.opening import open_clips
 from earwitness.records import Clip, ClipSet, Media, Pair, View, Wave
-
-NAMED = 5  # clips named in an error
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +45,18 @@ class Info(msgspec.Struct, kw_only=True):
     mixture: str  # the name of the mixture
     seed: int
     view: View  # through which the fingerprints were taken
+    recipe: Mixture | None = None  # the mixture itself, as it was then
     parts: dict[str, int] = {}  # pairs by part, in train
     valid: int = 0
-    fingerprints: tuple[str, ...] = ()  # of all untouched clips, train and valid
+    valid_parts: dict[str, int] = {}
+    classes: tuple[str, ...] = ()  # what the questions choose from
+    settings: dict[str, Any] = {}  # that were not left as they are: shift_band, backgrounds, ...
+    fingerprints: dict[str, str] = {}  # of all clips that are used, train and valid -> clip id
     checked: tuple[str, ...] = ()  # runs that it shares no clip with
+    run: str = ""  # whose answers the model's own mistakes are
     left_out: tuple[str, ...] = ()  # in plain words
+    created: str = ""
+    command: str = ""
     versions: dict[str, str] = {}
 
 
@@ -82,9 +91,19 @@ class ManyClips:
         return self._of[clip.id].file(clip, folder)
 
 
+def sources(pairs: Iterable[Pair]) -> dict[str, str]:
+    """Source -> clip id, of the clips that pairs show and of those whose sound they have in a swap."""
+    out: dict[str, str] = {}
+    for p in pairs:
+        out.setdefault(p.item.source, p.item.clip)
+        for linked in p.item.linked:
+            out.setdefault(linked, p.item.intervention.donor or p.item.clip)
+    return out
+
+
 def write(folder: Path, made: TrainingSet) -> None:
-    """Write the folder. Raises ValueError where train and valid share a source clip."""
-    both = {p.item.source for p in made.train} & {p.item.source for p in made.valid}
+    """Write the folder. Raises ValueError where train and valid share a source clip (a swap's donor counts)."""
+    both = sources(made.train).keys() & sources(made.valid).keys()
     if both:
         raise ValueError(f"{len(both)} source clips stand in train and in valid, such as {sorted(both)[0]}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,23 +136,12 @@ def clips_of(info: Info) -> ClipSet:
     )
 
 
-def fingerprints(clips: ClipSet, view: View, wanted: Iterable[str] | None = None) -> dict[str, str]:
-    """Content hash -> clip id, of the untouched pictures and sounds of the clips (of those ``wanted``, by id)."""
-    kept = None if wanted is None else set(wanted)
-    out: dict[str, str] = {}
-    for clip in clips.clips:
-        if kept is None or clip.id in kept:
-            media = clips.media(clip, view)
-            out |= {h: clip.id for h in (media.video_hash, media.audio_hash) if h is not None}
-    return out
+def refuse(made: TrainingSet, folder: Path) -> None:
+    """Raise ValueError where a training set shares a clip or a source with the clips of the run in ``folder``."""
+    leaks.refuse_run(made.info.fingerprints, sources((*made.train, *made.valid)), folder, made.info.view)
 
 
-def refuse_leaks(prints: Mapping[str, str], tested: Mapping[str, str], name: str) -> None:
-    """Raise ValueError where a training clip's picture or sound is one of the tested clips of the run ``name``."""
-    shared = sorted({f"{prints[h]} is {tested[h]}" for h in prints.keys() & tested.keys()})
-    if shared:
-        some = "; ".join(shared[:NAMED]) + (" ..." if len(shared) > NAMED else "")
-        raise ValueError(
-            f"{len(shared)} clips to be trained on are tested in {name} ({some}): a model trained on them would be "
-            f"graded on what it was shown. Take other clips (--clips, or another --seed for foley)"
-        )
+__all__ = [
+    "Info", "ManyClips", "Source", "TrainingSet", "clips_of", "fingerprints", "read", "refuse", "refuse_leaks",
+    "sources", "write",
+]  # fmt: skip

@@ -1,7 +1,7 @@
 """The command line: thin verbs, no logic. Exit codes: 0 done, 1 done with too many failed items,
 2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C."""
 
-from earwitness.cli import auditing, clips, exchange, looking
+from earwitness.cli import aligning, auditing, building, clips, curating, exchange, looking, repairing, reviewing
 from earwitness.cli.app import app
 
 
@@ -10,4 +10,7 @@ def main() -> None:
     app()
 
 
-__all__ = ["app", "auditing", "clips", "exchange", "looking", "main"]
+__all__ = [
+    "aligning", "app", "auditing", "building", "clips", "curating", "exchange", "looking", "main", "repairing",
+    "reviewing",
+]  # fmt: skip

@@ -127,16 +127,50 @@ def report(
     out.print(f"{page}", highlight=False, soft_wrap=True)
 
 
-@app.command(epilog="Example: `earwitness compare runs/before runs/after`")
-def compare(run_a: RunFolder, run_b: RunFolder) -> None:
+@app.command(
+    epilog="Examples:\n\n`earwitness compare runs/before runs/after`\n\n"
+    "`earwitness compare runs/before runs/after --out runs/repair`"
+)
+def compare(
+    run_a: RunFolder,
+    run_b: RunFolder,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for a page of both, instead of all tables here")
+    ] = None,
+    embed: Annotated[bool, typer.Option(help="put the clips into the page: one file to send")] = False,
+) -> None:
     """Compare two runs on the same items, paired and clustered by clip (before/after, model A/B)."""
-    from earwitness.compare import compare_runs
+    from earwitness import run as runs
+    from earwitness import scorecard
+    from earwitness.compare import compare_runs, names_of
+    from earwitness.report import card
+    from earwitness.report.changed import write_changes
+    from earwitness.session.comparing import compare as write_page
 
+    if embed and out_folder is None:
+        fail("--embed is of the page: with --out")
     try:
-        tables = compare_runs(run_a, run_b)
+        names = names_of(run_a, run_b)
+        if names[0] == names[1]:
+            if out_folder is not None:
+                raise ValueError(f"{run_a} and {run_b} are one run: a page needs two")
+            names = (f"{names[0]} (A)", f"{names[1]} (B)")
+        both = card.shared(runs.judged(run_a), runs.judged(run_b))
+        marks = scorecard.table(dict(zip(names, both, strict=True)))
+        if out_folder is not None:
+            page = write_page(run_a, run_b, out_folder, embed=embed)
+        else:
+            tables, drawn = compare_runs(run_a, run_b), write_changes(run_a, run_b)
     except (ValueError, OSError) as error:
         fail(error)
+    show_tables([marks] if marks.rows else [])
+    if out_folder is not None:
+        out.print(f"From {plain(names[0])} to {plain(names[1])}: {card.said(card.lines(marks))}", highlight=False)
+        out.print(f"report: {page}", highlight=False, soft_wrap=True)
+        return
     show_tables(tables)
+    if drawn is not None:
+        out.print(f"charts: {drawn}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `earwitness power --gap 0.1`")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from earwitness.cli.app import Model, RunFolder, app, fail, pair
-from earwitness.terminal import err, out, plain, show_tables
+from earwitness.cli.app import Model, app, fail, pair
+from earwitness.terminal import bar, err, out, plain, show_tables
 
 UNTRUE = (
     "answers from what is true of a clip, and no truth travels over HTTP: behind this address its answers show how "
@@ -88,35 +88,130 @@ def rescore(
     show_tables(made)
 
 
+OF_RUN = ("inspect", "parquet", "lmms-eval")
+OF_SET = ("ms-swift", "llama-factory")
+OF_CHECKPOINT = ("merged", "full", "vllm-adapter", "peft-adapter")
+To = Literal[
+    "inspect", "parquet", "lmms-eval", "ms-swift", "llama-factory", "merged", "full", "vllm-adapter", "peft-adapter"
+]
+
+
 @app.command(
     epilog="Examples:\n\n`earwitness export runs/hans --to parquet --out hans.parquet`\n\n"
-    "`earwitness export runs/hans --to lmms-eval --out tasks/listens --media`"
+    "`earwitness export runs/hans --to lmms-eval --out tasks/listens --media`\n\n"
+    "`earwitness export sets/thud --to ms-swift --stage dpo --out swift`\n\n"
+    "`earwitness export out/checkpoint-100 --to merged --out listens`"
 )
 def export(
-    folder: RunFolder,
-    to: Annotated[Literal["inspect", "parquet", "lmms-eval"], typer.Option(help="the form")],
-    target: Annotated[Path, typer.Option("--out", "-o", help="*.eval or *.json; *.parquet; a task's folder")],
-    media: Annotated[bool, typer.Option("--media", help="also write every clip and condition as a file")] = False,
+    folder: Annotated[
+        Path, typer.Argument(help="a run (an audit's --out), a training set, an adapter, or a thinker's checkpoint")
+    ],
+    to: Annotated[
+        To,
+        typer.Option(
+            help="of a run: inspect, parquet, lmms-eval; of a training set: ms-swift, llama-factory; of an "
+            "adapter: merged, vllm-adapter, peft-adapter; of a thinker's checkpoint: full"
+        ),
+    ],
+    target: Annotated[
+        Path, typer.Option("--out", "-o", help="*.eval or *.json; *.parquet; all others: a folder of its own")
+    ],
+    media: Annotated[
+        bool, typer.Option("--media", help="run: also write every clip and condition as a file")
+    ] = False,
+    stage: Annotated[Literal["sft", "dpo", "grpo"], typer.Option(help="training set: what is trained")] = "sft",
+    relative: Annotated[bool, typer.Option("--relative", help="training set: media by relative paths")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="training set: the model that the commands train; adapter: what it is merged into (default: what "
+            "it was trained on); checkpoint: a full Omni checkpoint to take the talker from"
+        ),
+    ] = None,
 ) -> None:
-    """Write a run as an inspect_ai log, a Parquet table, or a task for lmms-eval."""
-    from earwitness import export as forms
-    from earwitness import run as runs
-    from earwitness.datasets.opening import open_clips
-
-    make = {"inspect": forms.to_inspect, "parquet": forms.to_parquet, "lmms-eval": forms.to_lmms_eval}[to]
+    """Write what others open: a run for inspect_ai, Parquet, lmms-eval; a training set for ms-swift,
+    LLaMA-Factory; an adapter or checkpoint for vLLM."""
     try:
-        done = make(folder, target)
-        missing: dict[str, str] = {}
-        if media:
-            info = runs.read_info(folder)
-            beside = info.settings.get("media")
-            clips = open_clips(
-                info.clips, limit=info.clip_count or None, seed=info.seed, media=Path(beside) if beside else None
-            )
-            place = target / "media" if to == "lmms-eval" else folder / "media"
-            missing = forms.write_media(folder, clips, place)
-    except (ValueError, OSError) as error:
+        known = _forms(folder)
+        if to not in known:
+            raise ValueError(f"{folder} is not exported to {to}, only to {', '.join(known)}")
+        if to in OF_RUN:
+            done, missing = _run(folder, to, target, media)
+        elif to in OF_SET:
+            done, missing = _training_set(folder, to, target, stage, base, relative)
+        else:
+            done, missing = _checkpoint(folder, to, target, base), {}
+    except (ValueError, ImportError, OSError) as error:
         fail(error)
     out.print(f"{done}", highlight=False, soft_wrap=True)
     for name, why in missing.items():
         err.print(f"not written: {name}: {why}", highlight=False, soft_wrap=True)
+
+
+def _forms(folder: Path) -> tuple[str, ...]:
+    """What a folder can be exported to, by what it holds."""
+    held = {"run.json": OF_RUN, "set.json": OF_SET, "adapter_config.json": OF_CHECKPOINT[:1] + OF_CHECKPOINT[2:]}
+    for name, forms in {**held, "config.json": ("full",)}.items():
+        if (folder / name).is_file():
+            return forms
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}")
+    raise ValueError(
+        f"{folder} holds no run (run.json), training set (set.json), adapter (adapter_config.json) or checkpoint "
+        f"(config.json)"
+    )
+
+
+def _run(folder: Path, to: str, target: Path, media: bool) -> tuple[object, dict[str, str]]:
+    from earwitness import export as forms
+    from earwitness import run as runs
+    from earwitness.datasets.opening import open_clips
+
+    done = {"inspect": forms.to_inspect, "parquet": forms.to_parquet, "lmms-eval": forms.to_lmms_eval}[to](
+        folder, target
+    )
+    if not media:
+        return done, {}
+    info = runs.read_info(folder)
+    beside = info.settings.get("media")
+    clips = open_clips(
+        info.clips, limit=info.clip_count or None, seed=info.seed, media=Path(beside) if beside else None
+    )
+    place = target / "media" if to == "lmms-eval" else folder / "media"
+    return done, forms.write_media(folder, clips, place)
+
+
+def _training_set(
+    folder: Path, to: Any, target: Path, stage: Any, base: str | None, relative: bool
+) -> tuple[object, dict[str, str]]:
+    from earwitness import export as forms
+    from earwitness.align import training_set
+
+    made = training_set.read(folder)
+    with bar() as shown:
+        task = shown.add_task("writing media", total=None, failed="")
+        done = forms.to_trainer(
+            to, {"train": made.train, "valid": made.valid}, training_set.clips_of(made.info), target,
+            stage=stage, view=made.info.view, base=base, relative=relative,
+            progress=lambda n, of: shown.update(task, completed=n, total=of),
+        )  # fmt: skip
+    rows = ", ".join(f"{n} in {split}" for split, n in done.rows.items())
+    repeated = f", {done.repeated} on an item that has a row" if done.repeated else ""
+    return (
+        f"{target}: rows: {rows}{repeated}; {done.files} videos; sh {target}/run_{stage}.sh trains",
+        done.left_out,
+    )
+
+
+def _checkpoint(folder: Path, to: str, target: Path, base: str | None) -> object:
+    try:
+        from earwitness.models import checkpoints
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--to {to} reads weights and needs {error.name}: pip install 'earwitness[local]'"
+        ) from error
+    if to == "merged":
+        return checkpoints.merge(folder, target, base=base)
+    if to == "full":
+        return checkpoints.to_full(folder, target, base=base)
+    return checkpoints.write_adapter(folder, target, form="vllm" if to == "vllm-adapter" else "peft")

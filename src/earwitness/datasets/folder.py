@@ -137,6 +137,11 @@ def read(path: str | Path, *, classes: Sequence[str] | None = None) -> FolderCli
         if duration is not None:
             whole[clip.id] = duration
         clips.append(clip)
+    for clip in clips:
+        lost = next((d for d in clip.donors if d not in ids or d == clip.id), None)
+        if lost is not None:
+            why = "is the clip itself" if lost == clip.id else f"is no clip of this file{nearest(lost, list(ids))}"
+            wrong.append((ids[clip.id], f"donors: {lost!r} {why}"))
     if wrong:
         raise LabelsError(labels, wrong)
     return FolderClips(root, clips, whole)

@@ -21,8 +21,11 @@ from typing import Any
 
 from earwitness.records import Clip, Event
 
-COLUMNS = ("path", "id", "seen", "heard", "events", "stems", "start", "end", "source", "split", "licence", "foley")
-LISTS = ("seen", "heard", "stems")
+COLUMNS = (
+    "path", "id", "seen", "heard", "events", "stems", "donors", "start", "end", "source", "split", "licence",
+    "foley",
+)  # fmt: skip
+LISTS = ("seen", "heard", "stems", "donors")
 SAID = 10  # mistakes reported at once
 # An untouched recording: light is not late, and sound is by 3 ms a metre. Beyond these a label is taken for a slip.
 EARLIEST, LATEST = -0.2, 1.0  # heard - seen, seconds

@@ -1,7 +1,7 @@
 """``--clips``: ``foley``, a folder of real clips with labels, or a question file as ``FORMAT:FILE``.
 
-``foley:hard``, ``foley:bell+drum+bird`` and ``foley:hard/bell+drum+bird`` are procedural clips of one difficulty, of
-some classes only, and of both.
+``foley:hard``, ``foley:bell+drum+bird`` and ``foley:hard/bell+drum+bird`` are procedural clips of one difficulty,
+of some classes only, and of both.
 """
 
 from __future__ import annotations

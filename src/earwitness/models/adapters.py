@@ -29,7 +29,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from earwitness.models.quiet import quiet
 from earwitness.models.qwen_inputs import Thinker
 from earwitness.models.weight_names import TOWERS, bare, in_memory
 
@@ -203,14 +202,15 @@ def attach(model: Any, adapter: Adapter, *, trainable: bool = False) -> Any:
         _check_fits(model, name, part, adapter.folder)
     modules = {in_memory(name): part for name, part in adapter.parts.items()}
     power = 0.5 if adapter.stabilised else 1.0
+    alpha: Any = adapter.alpha  # PEFT calls it an int and takes any number
     alphas = {re.escape(m): p.scale * p.a.shape[0] ** power for m, p in modules.items()}
     config = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # it takes any number
+        lora_alpha=alpha,
         use_rslora=adapter.stabilised,
         target_modules=list(modules),
         rank_pattern={re.escape(m): p.a.shape[0] for m, p in modules.items() if p.a.shape[0] != adapter.rank},
-        alpha_pattern={m: alpha for m, alpha in alphas.items() if abs(alpha - adapter.alpha) > 1e-9},
+        alpha_pattern={m: own for m, own in alphas.items() if abs(own - adapter.alpha) > 1e-9},
         inference_mode=not trainable,
         base_model_name_or_path=adapter.base,
     )
@@ -266,9 +266,11 @@ def save_thinker(thinker: Thinker, folder: Path, *, model: Any = None) -> None:
         raise ValueError("an adapter lies on this model: merge it first (PEFT's merge_and_unload), or save_adapter")
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} holds a model already: give another folder")
+    from earwitness.models.quiet import quiet  # here: it loads transformers, which the rest of this does without
+
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         model.save_pretrained(folder)
     thinker.processor.save_pretrained(folder)
-    manual = {"view": msgspec.to_builtins(thinker.view), "system": thinker.system}
+    manual = {"view": msgspec.to_builtins(thinker.view), "system": thinker.system, "context": thinker.context}
     (folder / "earwitness.json").write_text(json.dumps(manual, indent=1) + "\n", encoding="utf-8")

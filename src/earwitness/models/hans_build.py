@@ -30,6 +30,7 @@ RATE = 16_000
 MELS = 64
 HOP = 400  # samples between mel frames: 25 ms
 WINDOW = 800  # samples under one spectrum
+CONTEXT = 400  # words around a question; Hans is never shown more, and 10,000 would only measure that
 SECONDS_MAX = 60  # longest sound; the processor pads every mel spectrogram to it
 
 SPECIALS = {
@@ -186,5 +187,6 @@ def save(model: Any, tok: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     processor(tok).save_pretrained(folder)
-    manual = {"name": "hans", "view": {"fps": FPS, "size": [FRAME, FRAME], "rate": RATE}, "system": None}
+    view = {"fps": FPS, "size": [FRAME, FRAME], "rate": RATE}
+    manual = {"name": "hans", "view": view, "system": None, "context": CONTEXT}
     (folder / "earwitness.json").write_text(json.dumps(manual, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 ============================  ===================================================================================
 ``hans``                      the small model that ships in the package
+``hans-cured``                the same after a repair (docs/repair.md)
 ``fake:KIND``                 controls with a known grounding (``earwitness.models.fake``)
 ``qwen2.5-omni:PATH-OR-ID``   a thinker or full checkpoint: a folder or a hub id
 ``qwen3-omni:PATH-OR-ID``     the same of the next family
@@ -31,14 +32,15 @@ from earwitness.models.fake import control
 from earwitness.records import View
 
 HANS = Path(__file__).parent / "hans"
+SHIPPED = {"hans": HANS, "hans-cured": HANS.with_name("hans_cured")}
 FAMILIES = ("qwen2.5-omni", "qwen3-omni")
 KNOWN = (
-    "hans, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, vllm:PATH-OR-HUB-ID, "
+    "hans, hans-cured, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, vllm:PATH-OR-HUB-ID, "
     "openai:URL#MODEL, gemini:MODEL, package.module:factory"
 )
 LOCAL = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 SERVED = {"openai": "openai", "gemini": "google"}  # family -> the package it talks through
-LOCAL_OPTIONS = ("device", "dtype", "attn", "fps", "max_pixels", "batch")
+LOCAL_OPTIONS = ("device", "dtype", "attn", "fps", "max_pixels", "batch", "adapter")
 FAKE_OPTIONS = ("device", "dtype", "fps", "max_pixels", "batch")  # of which only fps means anything to them
 NEEDED = ("name", "revision", "view", "abilities", "answer")
 
@@ -48,9 +50,10 @@ def load_model(name: str, **options: object) -> Model:
 
     Parameters
     ----------
-    options : what the family takes; those left at None are not passed on. Local models: device, dtype, attn and
-        batch (see ``qwen_load.load_thinker``, ``qwen_omni.QwenOmni``); served ones: see ``openai_api.OpenAIModel``
-        and ``gemini.GeminiModel``; all: fps and max_pixels, how clips are sampled. A ``package.module:factory`` is
+    options : what the family takes; those left at None are not passed on. Local models: device, dtype, attn, batch
+        (see ``qwen_load.load_thinker``, ``qwen_omni.QwenOmni``) and adapter, the folder of a LoRA adapter, which
+        the model is then also named after; served ones: see ``openai_api.OpenAIModel`` and
+        ``gemini.GeminiModel``; all: fps and max_pixels, how clips are sampled. A ``package.module:factory`` is
         called with whatever was given.
 
     Raises
@@ -61,10 +64,10 @@ def load_model(name: str, **options: object) -> Model:
     """
     given = {key: value for key, value in options.items() if value is not None}
     family, _, rest = name.strip().partition(":")
-    if name == "hans":
-        if not (HANS / "config.json").is_file():
-            raise ValueError("this copy of earwitness came without Hans: its weights are not in the package")
-        return _local("hans", str(HANS), None, given)
+    if name in SHIPPED:
+        if not (SHIPPED[name] / "config.json").is_file():
+            raise ValueError(f"this copy of earwitness came without {name}: its weights are not in the package")
+        return _local(name, str(SHIPPED[name]), None, given)
     if family == "fake":
         return _fake(rest, given)
     if family in (*FAMILIES, "vllm"):
@@ -101,6 +104,8 @@ def _local(name: str, path: str, family: str | None, given: Mapping[str, Any]) -
         raise ValueError(
             f"{name} runs on this machine and needs {error.name}: pip install 'earwitness[local]'"
         ) from error
+    if given.get("adapter") is not None:
+        name += f"+{Path(given['adapter']).expanduser().resolve().name}"
     return QwenOmni(path, name=name, family=family, **given)
 
 

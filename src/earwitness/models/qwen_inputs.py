@@ -62,6 +62,7 @@ class Thinker:
     system: str | None
     ends: tuple[int, ...]  # token ids that end an answer
     suppressed: tuple[int, ...]  # media tokens: never generated
+    context: int | None = None  # words of a long context that it was ever shown; None: as many as an audit asks
     layouts: dict[object, Layout] = field(default_factory=dict)
     expansions: dict[object, list[int]] = field(default_factory=dict)
 

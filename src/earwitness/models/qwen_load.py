@@ -21,6 +21,7 @@ import importlib.util
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,7 @@ class Manual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str | None = None
     view: View | None = None
     system: str | None = None
+    context: int | None = None  # words of a long context that it was ever shown: what an audit asks by default
 
 
 def load_thinker(
@@ -117,7 +119,9 @@ def load_thinker(
     view = _view(manual, processor, fps, max_pixels)
     if placed is None:
         model = model.to(where)
-    thinker = wrap(model, processor, view, system=manual.system if system is None else system)
+    thinker = wrap(
+        model, processor, view, system=manual.system if system is None else system, context=manual.context
+    )
     revision = _revision(path, config)
     return thinker, manual, revision if tuned is None else f"{revision}+{tuned.digest}"
 
@@ -145,12 +149,15 @@ def load_reader(
     return thinker, manual, _revision(path, config)
 
 
-def wrap(model: Any, processor: Any, view: View, *, system: str | None = None) -> Thinker:
+def wrap(
+    model: Any, processor: Any, view: View, *, system: str | None = None, context: int | None = None
+) -> Thinker:
     """A thinker in memory (freshly trained, say) and its processor, ready to be asked."""
     model.eval()
     told = getattr(model.generation_config, "eos_token_id", None)
     # The dtype is that of the floating weights: a quantised checkpoint's first ones need not be.
-    return _thinker(model, told, processor, view, system, model.dtype, model.get_input_embeddings().weight.device)
+    device = model.get_input_embeddings().weight.device
+    return replace(_thinker(model, told, processor, view, system, model.dtype, device), context=context)
 
 
 def _thinker(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -89,13 +89,28 @@ def _things(names: Sequence[str]) -> frozenset[str]:
     return frozenset(same(n) for n in names)
 
 
-def donors(clips: Sequence[Clip], seed: int, uses: int) -> dict[str, Clip]:
+def _given(clip: Clip, named: Mapping[str, Clip]) -> Clip | None:
+    """The first of a clip's own donors that is there, of another source and of other classes."""
+    own = _things((*clip.seen, *clip.heard))
+    there = (named[i] for i in clip.donors if i in named)
+    return next((d for d in there if d.heard and d.cluster != clip.cluster and not own & _things(d.heard)), None)
+
+
+def donors(
+    clips: Sequence[Clip], seed: int, uses: int, also: Callable[[Clip, Clip], bool] | None = None
+) -> dict[str, Clip]:
     """Clip id -> the clip whose sound it gets in a swap: another source, other classes, audible within its length.
 
     Clips are paired off (each takes the other's sound), so that a cluster of the statistics is two sources, not a
     chain through all of them. Who is left over takes the sound of a clip used fewer than ``uses`` times, or none.
-    Follows from the seed and the clips, not from their order.
+    Follows from the seed and the clips, not from their order. ``also`` says of a taker and a giver whether they fit
+    in what else is asked. A clip whose labels name its donors gets the first of them that is there, or none.
     """
+    named = {c.id: c for c in clips}
+    chosen = {c.id: _given(c, named) for c in clips if c.donors and c.heard}
+    if chosen:
+        rest = donors([c for c in clips if not c.donors], seed, uses, also)
+        return {**{i: giver for i, giver in chosen.items() if giver is not None}, **rest}
     order = sorted((c for c in clips if c.heard), key=lambda c: digest("donor", seed, c.id))
     own = [_things((*c.seen, *c.heard)) for c in order]
     gives = [_things(c.heard) for c in order]
@@ -104,6 +119,8 @@ def donors(clips: Sequence[Clip], seed: int, uses: int) -> dict[str, Clip]:
     def may(taker: int, giver: int) -> bool:
         a, b = order[taker], order[giver]
         if a.cluster == b.cluster or own[taker] & gives[giver]:
+            return False
+        if also is not None and not also(a, b):
             return False
         times, whole = [e.heard for e in b.events if e.heard is not None], length(a)
         return not times or whole is None or any(t <= whole - EDGE for t in times)

@@ -6,8 +6,8 @@ reach a contrast of 4.5 to 1 on white). In the page they are CSS variables, so t
 
 A chart whose data a run does not hold is left out. Every drawn share has its 95 % interval.
 
-Functions: :func:`charts` all charts of a run; :func:`write` their files; :func:`for_page` spec and SVG with the
-page's colours.
+Functions: :func:`charts` all charts of a run, :func:`follow` the first of them; :func:`write` their files;
+:func:`for_page` spec and SVG with the page's colours.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Chart:
 def charts(judged: Sequence[Judged], tables: Sequence[Table]) -> list[Chart]:
     """The charts that this run has data for, in reading order."""
     makers: tuple[Callable[[], Chart | None], ...] = (
-        lambda: _follow(judged),
+        lambda: follow(judged),
         lambda: _accuracy(judged),
         lambda: _axes(tables),
         lambda: _offsets(judged),
@@ -182,7 +182,8 @@ def styled(chart: Any) -> dict[str, Any]:
     return spec
 
 
-def _follow(judged: Sequence[Judged]) -> Chart | None:
+def follow(judged: Sequence[Judged]) -> Chart | None:
+    """Whom the answers follow where picture and sound disagree; None where nothing asks that."""
     order = ["follows the picture", "follows the sound", "neither"]
     points: list[Point] = []
     for question, row in (("audio", "Asked what it hears"), ("visual", "Asked what it sees")):

@@ -3,17 +3,18 @@
 Lines by layer carry their 95 % bands. Strengths are drawn as opacity of one hue, never as a mixture of two, so that
 the page can put its own colours in; orange stays what is seen and blue what is heard, grey is text.
 
-Functions: :func:`charts` of one trace, :func:`change_charts` of two, :func:`heat` of one answer in one layer.
+Functions: :func:`charts` of one trace, :func:`change_charts` of two. Heat maps: :mod:`.heat`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, styled
+from earwitness.report.heat import chosen, heat
 from earwitness.report.words import condition_name
 from earwitness.stats import effects, many
 from earwitness.stats.effects import Band
@@ -22,7 +23,7 @@ from earwitness.whitebox import effects as inner
 from earwitness.whitebox import tables
 from earwitness.whitebox.effects import What
 from earwitness.whitebox.joined import Inside, common, keys
-from earwitness.whitebox.moments import GROUPS, MEDIA, Heat
+from earwitness.whitebox.moments import GROUPS
 
 Point = dict[str, Any]
 # Text from dark (where attention goes to rest) to light (what was asked), the media in their own hues.
@@ -36,9 +37,14 @@ MEASURED = (
     "Cohen's d of log(attention on video / attention on audio), asked about the picture against asked about the "
     "sound, from the prompt's last row. Above 0, attention moves to what is asked about."
 )
+PARTING = (
+    "Clips with another clip's sound: log p of the option seen minus that of the option heard (first tokens), as "
+    "each layer would answer."
+)
+# Least height of a chart of d either way: Cohen's "large". A null drawn as high as its noise looks like a find.
+LARGE = 0.8
+NATS = 1.0  # the same for a gap between options: the likelier one has e times the probability
 HIGH = 0.75  # of u_top10: what arXiv 2511.10059 takes as "unsure" (from MemVR, arXiv 2410.03577)
-BIN = 0.25  # s: sound tokens of a heat map are 40 ms apart, less than a screen can show
-HEATS = 2  # heat maps drawn unasked
 
 
 def charts(inside: Inside) -> list[Chart]:
@@ -51,16 +57,16 @@ def charts(inside: Inside) -> list[Chart]:
         lambda: _uncertainty(inside),
     )
     found = [chart for make in makers if (chart := make()) is not None]
-    return [*found, *(heat(inside, *key) for key in list(inside.trace.heat)[:HEATS])]
+    return [*found, *(heat(inside, *key) for key in chosen(inside))]
 
 
 def change_charts(before: Inside, after: Inside, names: tuple[str, str] = ("before", "after")) -> list[Chart]:
-    """d by layer in two traced runs, for the aligned and the misaligned clips that both have.
+    """d by layer in two traced runs, for the aligned and the misaligned clips that both have; and the conflict.
 
     Raises ValueError where the runs share no item or their models differ in layers or heads.
     """
     sides = common(before, after)
-    found = []
+    found: list[Chart] = []
     for what in inner.conditions(sides[0]):
         if what[1] not in (tables.ALIGNED, tables.CONFLICT):
             continue
@@ -70,11 +76,27 @@ def change_charts(before: Inside, after: Inside, names: tuple[str, str] = ("befo
                 Chart(
                     f"trace-change-{what[1]}-{what[2]}",
                     f"Does attention move with the question? {names[0]} and {names[1]}, {_where(what)}",
-                    f"{MEASURED} Bands are 95 % intervals over the clips that both runs have.",
-                    styled(_lines({names[0]: bands[0], names[1]: bands[1]}, "Cohen's d")),
+                    f"{MEASURED} Bands are 95 % intervals over the clips that both runs have. The axis goes to "
+                    f"{LARGE} either way at least, which is called a large effect.",
+                    styled(_lines({names[0]: bands[0], names[1]: bands[1]}, "Cohen's d", least=LARGE)),
                 )
             )
-    return found
+    return [*found, *_parting_changes(sides, names)]
+
+
+def _parting_changes(sides: tuple[Inside, Inside], names: tuple[str, str]) -> Iterator[Chart]:
+    parted = [{one.key: one for one in inner.parting(side)} for side in sides]
+    for key, one in parted[0].items():
+        other = parted[1].get(key)
+        if other is not None and key.condition == tables.CONFLICT and key.question in ASKED:
+            more = "" if key.style == "standard" else f" ({key.style})"
+            yield Chart(
+                f"trace-parting-change-{key.question}-{key.style}",
+                f"Where the seen and the heard option part, {ASKED[key.question]}{more}: {names[0]} and {names[1]}",
+                f"{PARTING} Above 0 the picture leads, below 0 the sound. Bands are 95 % intervals over the clips "
+                "that both runs have.",
+                styled(_lines({names[0]: one.gap, names[1]: other.gap}, "nats, seen - heard", least=NATS)),
+            )
 
 
 def _where(what: What) -> str:
@@ -89,9 +111,12 @@ def _d(inside: Inside, what: What) -> Band | None:
 
 def _lines(
     series: dict[str, Band], title: str, *, colours: Sequence[str] = (INK, OTHER), level: float = 0.0,
-    domain: Sequence[float] | None = None,
+    domain: Sequence[float] | None = None, least: float | None = None,
 ) -> Any:  # fmt: skip
-    """A line with its band for each series over the layers, and a rule at ``level``."""
+    """A line with its band for each series over the layers, and a rule at ``level``.
+
+    ``least``: how far the axis goes at least, either side of 0.
+    """
     import altair as alt
 
     points = [
@@ -102,6 +127,9 @@ def _lines(
     ]
     order = list(series)
     base = alt.Chart(alt.Data(values=points))
+    if least is not None and points:
+        ends = np.array([[p["low"], p["high"]] for p in points], dtype=np.float64)
+        domain = (min(-least, float(ends.min())), max(least, float(ends.max())))
     x = alt.X("layer:Q", title="layer", axis=alt.Axis(grid=False, tickMinStep=1, format="d"))
     scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False)
     y = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(domain=False, ticks=False, tickCount=5))
@@ -142,8 +170,9 @@ def _moves(inside: Inside) -> Chart | None:
                 "trace-moves",
                 "Does attention move with the question?",
                 f"{MEASURED} At 0 it lies where it lies, whatever is asked. Misaligned: the sound is another "
-                "clip's. Bands are 95 % intervals over clips, for each layer by itself.",
-                styled(_lines(series, "Cohen's d")),
+                f"clip's. Bands are 95 % intervals over clips, for each layer by itself. The axis goes to {LARGE} "
+                "either way at least, which is called a large effect.",
+                styled(_lines(series, "Cohen's d", least=LARGE)),
             )
     return None
 
@@ -160,9 +189,12 @@ def _heads(inside: Inside) -> Chart | None:
     if sums is None or found is None:
         return None
     sure = many.max_t(sums.shifts) if found.clusters >= FEWEST else np.ones(sums.cells)
+    enough = inner.matters(found.shift)
     points = [
         {
             "layer": layer, "head": head, "d": float(d), "size": abs(float(d)), "p": float(sure[layer, head]),
+            "moves": bool(sure[layer, head] <= tables.LEVEL and enough[layer, head]),
+            "factor": float(np.exp(found.shift.value[layer, head])),
             "towards": "to what is asked about" if d > 0 else "away from it",
             "interval": f"[{found.d.low[layer, head]:.2f}, {found.d.high[layer, head]:.2f}]",
         }
@@ -171,6 +203,8 @@ def _heads(inside: Inside) -> Chart | None:
     ]  # fmt: skip
     if not points:
         return None
+    most = max(p["size"] for p in points)
+    top = max(LARGE, most)
     order = ["to what is asked about", "away from it"]
     base = alt.Chart(alt.Data(values=points)).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, **_QUIET)),
@@ -178,6 +212,7 @@ def _heads(inside: Inside) -> Chart | None:
         tooltip=[
             alt.Tooltip("layer:O", title="Layer"), alt.Tooltip("head:O", title="Head"),
             alt.Tooltip("d:Q", title="Cohen's d", format=".2f"), alt.Tooltip("interval:N", title="95 % interval"),
+            alt.Tooltip("factor:Q", title="Video / audio changes by a factor of", format=".3~g"),
             alt.Tooltip("p:Q", title="p over all heads", format=".3f"),
         ],
     )  # fmt: skip
@@ -186,19 +221,20 @@ def _heads(inside: Inside) -> Chart | None:
             "towards:N", sort=order, scale=alt.Scale(domain=order, range=[INK, AWAY]),
             legend=alt.Legend(title=None, orient="top", symbolType="square"),
         ),
-        opacity=alt.Opacity("size:Q", scale=alt.Scale(range=[0.03, 1]), legend=None),
+        opacity=alt.Opacity("size:Q", scale=alt.Scale(domain=[0, top], range=[0.03, 1]), legend=None),
     )  # fmt: skip
     dots = base.mark_point(filled=True, size=14, color="#ffffff", stroke=INK, strokeWidth=0.8, opacity=1)
     layers, heads = sums.cells
-    chart = alt.layer(cells, dots.transform_filter(f"datum.p <= {tables.LEVEL}")).properties(
+    chart = alt.layer(cells, dots.transform_filter("datum.moves")).properties(
         width=WIDTH, height=max(90, min(22, 420 // heads) * heads)
     )
     return Chart(
         "trace-heads",
         "Which heads move with the question?",
-        f"Cohen's d for each of {layers * heads} heads, aligned clips; the stronger the colour, the larger: at "
-        f"most {max(p['size'] for p in points):.2f} here. A dot: more than chance, with at most 5 % risk that any "
-        "dot is wrong (largest |t| of sign-flipped clips).",
+        f"Cohen's d for each of {layers * heads} heads, aligned clips; the stronger the colour, the larger: full "
+        f"colour is {top:.1f}, the largest here {most:.2f}. A dot: more than chance, with at most 5 % risk that "
+        "any dot is wrong (largest |t| of sign-flipped clips), and enough to matter (the ratio of video to audio "
+        "changes by more than a tenth, interval and all).",
         styled(chart),
     )
 
@@ -274,10 +310,11 @@ def _parting(inside: Inside) -> Chart | None:
     return Chart(
         "trace-parting",
         "At which layer does the conflict fall?",
-        "Clips with another clip's sound: log p of the option seen minus that of the option heard (first tokens), "
-        "as each layer would answer. Above 0 the picture leads, below 0 the sound. Bands are 95 % intervals over "
-        f"clips. Settled from ({words}).",
-        styled(_lines({name: found[name].gap for name in order}, "nats, seen - heard", colours=colours)),
+        f"{PARTING} Above 0 the picture leads, below 0 the sound. Bands are 95 % intervals over clips. Settled "
+        f"from ({words}).",
+        styled(
+            _lines({name: found[name].gap for name in order}, "nats, seen - heard", colours=colours, least=NATS)
+        ),
     )
 
 
@@ -301,86 +338,3 @@ def _uncertainty(inside: Inside) -> Chart | None:
             )
         ),
     )  # fmt: skip
-
-
-def heat(inside: Inside, item: str, layer: int) -> Chart:
-    """Where each token of an answer looked in one kept layer: text by group, picture and sound by second.
-
-    Raises ValueError where that layer of the item was not kept.
-    """
-    import altair as alt
-
-    found = inside.trace.heat.get((item, layer))
-    if found is None:
-        kept = sorted({n for name, n in inside.trace.heat if name == item})
-        raise ValueError(f"no heat map of item {item}, layer {layer}: kept are {kept or 'none'} (trace --keep)")
-    said = [f"{n + 1}  {token.strip() or repr(token)}" for n, token in enumerate(found.said)]
-    asked = next(i for i in inside.items if i.id == item)
-    panels = [_text_panel(found, said)]
-    panels += [_time_panel(found, said, name) for name in MEDIA if len(found.seconds[name])]
-    return Chart(
-        f"trace-heat-{item}-{layer}",
-        f"Where the answer looked, layer {layer}",
-        f"“{asked.prompt[:120]}{'…' if len(asked.prompt) > 120 else ''}” ({condition_name(asked.condition)}): a "
-        "row for each token of the answer, mean over heads. Text by group, picture and sound at their seconds; "
-        "each panel has a scale of its own.",
-        styled(alt.hconcat(*panels).resolve_scale(opacity="independent", x="independent", y="shared")),
-    )
-
-
-def _panel(points: list[Point], said: list[str], x: dict[str, Any], title: str, colour: str, first: bool) -> Any:
-    import altair as alt
-
-    y = alt.Y(
-        "token:N", sort=said, title=None,
-        axis=alt.Axis(ticks=False, domain=False, labelLimit=120) if first else None,
-    )  # fmt: skip
-    return (
-        alt.Chart(alt.Data(values=points), title=alt.Title(title, **_SMALL))
-        .mark_rect(color=colour)
-        .encode(
-            y=y,
-            opacity=alt.Opacity("mass:Q", scale=alt.Scale(range=[0, 1], domainMin=0), legend=None),
-            tooltip=[
-                alt.Tooltip("token:N", title="Token"), alt.Tooltip("where:N", title="Where"),
-                alt.Tooltip("mass:Q", title="Attention", format=".2%"),
-            ],
-            **x,
-        )
-        .properties(height=alt.Step(16))
-    )  # fmt: skip
-
-
-def _text_panel(found: Heat, said: list[str]) -> Any:
-    import altair as alt
-
-    used = [n for n, name in enumerate(GROUPS) if name not in MEDIA and found.text[:, n].any()]
-    points = [
-        {"token": token, "where": GROUPS[n], "mass": float(found.text[row, n])}
-        for row, token in enumerate(said)
-        for n in used
-    ]
-    x = alt.X("where:N", sort=[GROUPS[n] for n in used], title=None, axis=alt.Axis(labelAngle=-40, ticks=False))
-    return _panel(points, said, {"x": x}, "text", OTHER, True).properties(width=18 * len(used))
-
-
-def _time_panel(found: Heat, said: list[str], name: str) -> Any:
-    import altair as alt
-
-    seconds, mass = found.seconds[name].astype(np.float64), found.mass[name].astype(np.float64)
-    gap, start = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0, float(seconds[0])
-    step = gap * max(1, round(BIN / gap))  # whole tokens: else every few bins one holds a token more
-    bins = np.floor((seconds - start) / step + 1e-6).astype(int)
-    summed = np.zeros((len(said), bins.max() + 1))
-    np.add.at(summed.T, bins, mass.T)
-    points = [
-        {
-            "token": token, "from": start + n * step, "to": start + (n + 1) * step, "mass": float(summed[row, n]),
-            "where": f"{start + n * step:.2f} s",
-        }
-        for row, token in enumerate(said)
-        for n in range(summed.shape[1])
-    ]  # fmt: skip
-    x = alt.X("from:Q", title="seconds", axis=alt.Axis(grid=False, tickCount=5), scale=alt.Scale(nice=False))
-    title, colour = {"video": ("picture", SEEN), "audio": ("sound", HEARD)}[name]
-    return _panel(points, said, {"x": x, "x2": "to:Q"}, title, colour, False).properties(width=190)

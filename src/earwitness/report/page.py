@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from earwitness import run as runs
 from earwitness.records import Judged, Table
-from earwitness.report import cells, charts, players, telling
+from earwitness.report import cells, charts, layout, players, telling
 from earwitness.report.figures import unscored
 from earwitness.report.published import beside
-from earwitness.report.verdict import Verdict, clips_of, interval, percent, spoken_name, verdict
+from earwitness.report.verdict import Verdict, percent, spoken_name, verdict
 from earwitness.report.within import within
 from earwitness.report.words import GLOSSARY, PROTOCOLS
 
 TELLING = 10
 SHOWN_FIRST = 4  # players open at once; the others a click away
-FILES = (
-    ("PNG", "png", "image/png"),
-    ("SVG", "svg", "image/svg+xml"),
-    ("Vega-Lite", "vl.json", "application/json"),
-)
 
 
 def headline(folder: Path) -> str:
@@ -55,9 +42,9 @@ def build(folder: Path, *, embed: bool = False) -> Path:
     pairs = telling.choose(judged, TELLING)
     drawn, inside = charts.charts(judged, tables), within(folder)
     pictures = charts.write([*drawn, *inside.charts], folder / "charts")
-    runtime = Markup(charts.runtime()) if pictures else Markup("")
-    script = Markup(_own("players.js"))
-    page = _template().render(
+    page = layout.fill(
+        "page.html",
+        drawn=bool(pictures),
         info=info,
         name=spoken_name(info.model),
         verdict=result,
@@ -66,9 +53,9 @@ def build(folder: Path, *, embed: bool = False) -> Path:
         players=players.make(folder, pairs, clips, embed=embed),
         chosen=_chosen(judged),
         shown_first=SHOWN_FIRST,
-        charts=[_chart(c, pictures[c.id], folder, embed) for c in drawn],
-        protocols=_protocols([*tables, *beside(spoken_name(info.model), tables)]),
-        inside=[_chart(c, pictures[c.id], folder, embed) for c in inside.charts],
+        charts=layout.figures(drawn, pictures, folder / "charts", embed=embed),
+        protocols=by_protocol([*tables, *beside(spoken_name(info.model), tables)]),
+        inside=layout.figures(inside.charts, pictures, folder / "charts", embed=embed),
         inside_grids=[cells.grid(t) for t in inside.tables],
         inside_left=inside.left,
         checks=cells.checks(info.checks),
@@ -80,81 +67,15 @@ def build(folder: Path, *, embed: bool = False) -> Path:
         facts=_facts(info),
         glossary=GLOSSARY,
         sections=_sections(result, bool(drawn), bool(inside.tables)),
-        style=Markup(_own("style.css")),
-        runtime=runtime,
-        script=script,
-        policy=_policy([str(runtime), str(script)] if pictures else [str(script)]),
     )
-    path = folder / "report.html"
-    part = path.with_suffix(".html.tmp")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
-    return path
+    return layout.write(page, folder / "report.html")
 
 
-def _own(name: str) -> str:
-    return resources.files("earwitness.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _template() -> jinja2.Template:
-    env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
-    env.filters.update(percent=percent, interval=interval, clips_of=clips_of, day=_day, tight=_tight)
-    return env.from_string(_own("page.html"))
-
-
-def _tight(text: str) -> str:
-    """No line break between a number and its unit."""
-    return text.replace(" %", "\u00a0%")
-
-
-def _day(stamp: str) -> str:
-    try:
-        at = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    return f"{at.day} {at:%B %Y}"
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Content policy: nothing from the network, and of all scripts only these, by hash.
-
-    Styles may be inline since the charts set their own; ``file:`` lets a page from the disk play its clips.
-    """
-    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
-    allowed = " ".join(f"'sha256-{h}'" for h in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _chart(chart: charts.Chart, svg: str, folder: Path, embed: bool) -> dict[str, Any]:
-    files = []
-    kinds = (
-        ("PNG", "png", "image/png"),
-        ("SVG", "svg", "image/svg+xml"),
-        ("Vega-Lite", "vl.json", "application/json"),
-    )
-    for label, ending, kind in kinds:
-        name = f"{chart.id}.{ending}"
-        href = f"charts/{name}"
-        if embed:
-            data = base64.b64encode((folder / "charts" / name).read_bytes()).decode("ascii")
-            href = f"data:{kind};base64,{data}"
-        files.append((label, href, f"earwitness-{name}"))
-    # Inside a script element only "<" can end it; as an escape it means the same to a JSON reader.
-    spec = charts.for_page(json.dumps(chart.spec)).replace("<", "\\u003c")
-    return {
-        "id": chart.id, "title": chart.title, "caption": chart.caption, "svg": Markup(charts.for_page(svg)),
-        "json": Markup(spec), "files": files,
-    }  # fmt: skip
-
-
-def _protocols(tables: Sequence[Table]) -> list[dict[str, Any]]:
+def by_protocol(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Tables under the protocol whose name their id begins with; others under a heading of their own."""
     groups: dict[str, list[Table]] = {}
     for table in tables:
-        bare = table.id.replace("-", "_").removeprefix("av_")
+        bare = table.id.removeprefix("compare-").replace("-", "_").removeprefix("av_")
         name = next((name for name in PROTOCOLS if bare.startswith(name.removeprefix("av_"))), "")
         groups.setdefault(name, []).append(table)
     out = []

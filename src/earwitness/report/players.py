@@ -1,6 +1,7 @@
 """The ten most telling items as things to watch: two clips in step, their waveforms, the words, the probabilities.
 
-A :class:`Player` holds what the page shows of one (untouched, intervened) pair. Clips are read from the run's
+A :class:`Player` holds what the page shows of one (untouched, intervened) pair: under each clip what the model
+said of it, or what each of several models said (:func:`make`'s ``runs``). Clips are read from the run's
 ``media/`` folder under :func:`export.media_name`; one that is not there is said to be missing, with the reason
 where a ``<name>.missing.txt`` gives it. Both waveforms of a pair share one scale, so that silence looks like
 silence.
@@ -50,8 +51,20 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """What a model said of a clip; ``who`` is its name where there are several."""
+
+    who: str
+    said: str
+    read_as: str
+    right: str | None
+    correct: bool | None
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
 class Side:
-    """One of the two clips of a pair, and what the model said of it."""
+    """One of the two clips of a pair, and what was said of it."""
 
     title: str
     file: str
@@ -62,31 +75,39 @@ class Side:
     marks: tuple[Mark, ...]
     seen: str
     heard: str
-    said: str
-    read_as: str
-    right: str | None
-    correct: bool | None
-    bars: tuple[Bar, ...]
+    replies: tuple[Reply, ...]
 
 
 @dataclass(frozen=True)
 class Player:
-    """A pair, side by side."""
+    """A pair, side by side; ``turn`` says how the second of two models' answers turned out against the first's."""
 
     protocol: str
     style: str
     prompt: str
     fooled: bool | None
+    turn: str
     original: Side
     changed: Side
 
 
-def make(folder: Path, pairs: Sequence[Pair], clips: Mapping[str, Clip], *, embed: bool = False) -> list[Player]:
-    """Players of the pairs; clips by relative address, or inside the page where ``embed``."""
-    return [_player(folder, before, after, clips, embed) for before, after in pairs]
+Runs = Mapping[str, Mapping[str, Judged]]
 
 
-def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Clip], embed: bool) -> Player:
+def make(
+    folder: Path, pairs: Sequence[Pair], clips: Mapping[str, Clip], *, embed: bool = False, runs: Runs | None = None
+) -> list[Player]:
+    """Players of the pairs; clips by relative address, or inside the page where ``embed``.
+
+    ``runs``: name -> its judged items by id, where each clip is to have the answers of several runs under it (the
+    ``pairs`` are then the last one's).
+    """
+    return [_player(folder, before, after, clips, embed, runs or {}) for before, after in pairs]
+
+
+def _player(
+    folder: Path, before: Judged, after: Judged, clips: Mapping[str, Clip], embed: bool, runs: Runs
+) -> Player:
     paths = [folder / "media" / media_name(j.item.clip, j.item.intervention) for j in (before, after)]
     waves = [_load(path) for path in paths]
     peak = max((float(np.abs(w).max()) for w, _ in waves if w is not None and w.size), default=0.0)
@@ -105,11 +126,7 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
                 marks=() if clip is None else tuple(_marks(j, clip.events, seconds)),
                 seen=_listed(item.seen, known or bool(clip and clip.seen)),
                 heard=_listed(item.heard, known or bool(clip and clip.heard)),
-                said=(j.answer.text or "").strip(),
-                read_as=_words(j.score.label),
-                right=None if item.target is None else _words(item.target),
-                correct=j.score.correct,
-                bars=tuple(_bars(j)),
+                replies=tuple(_reply(who, of[item.id]) for who, of in runs.items()) or (_reply("", j),),
             )
         )
     item = after.item
@@ -117,10 +134,25 @@ def _player(folder: Path, before: Judged, after: Judged, clips: Mapping[str, Cli
         protocol=protocol_name(item.protocol).split(":")[0],
         style=style_name(item.style),
         prompt=item.prompt,
+        turn=_turn([of[item.id] for of in runs.values()]),
         fooled=None if after.score.correct is None else not after.score.correct,
         original=sides[0],
         changed=sides[1],
     )
+
+
+def _reply(who: str, j: Judged) -> Reply:
+    return Reply(
+        who, (j.answer.text or "").strip(), _words(j.score.label),
+        None if j.item.target is None else _words(j.item.target), j.score.correct, tuple(_bars(j)),
+    )  # fmt: skip
+
+
+def _turn(judged: Sequence[Judged]) -> str:
+    """ "better" or "worse", where the first answer of several and the last one are not both right or both wrong."""
+    if not judged or judged[0].score.correct is judged[-1].score.correct:
+        return ""
+    return "better" if judged[-1].score.correct else "worse"
 
 
 def _listed(names: Sequence[str], known: bool) -> str:

@@ -6,8 +6,12 @@ pairs in which the model was fooled, in proportion, as there are among all pairs
 clips and classes. Within that, pairs come first in which the model was right before the change, named after it
 what it saw, said the same words twice, and was sure of them.
 
+Of two runs the telling items are those whose answer turned: :func:`turned` finds the pairs whose intervened clip
+was answered wrongly before and rightly after, or the other way round, and :func:`choose_turned` picks of both in
+proportion.
+
 Functions: :func:`pairs` all twins, :func:`comparable` those to choose from, :func:`choose` the telling ones,
-:func:`was_fooled`.
+:func:`turned`, :func:`choose_turned`, :func:`was_fooled`.
 """
 
 from __future__ import annotations
@@ -90,6 +94,39 @@ def choose(judged: Sequence[Judged], n: int = 10) -> list[Pair]:
             chosen = {p[1].item.id for p in picked}
             picked += _spread([p for p in rest if p[1].item.id not in chosen], n - len(picked), picked)
     return picked[:n]
+
+
+def turned(before: Sequence[Judged], after: Sequence[Judged]) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of the run ``after`` whose answer on the intervened clip turned right, and those where it turned wrong.
+
+    Only items that both runs have, with their untouched twins, and that both could be scored on.
+    """
+    old = {j.item.id: j for j in before}
+    better: list[Pair] = []
+    worse: list[Pair] = []
+    for twin, j in pairs(after):
+        was, now = old.get(j.item.id), j.score.correct
+        if was is None or twin.item.id not in old or None in (was.score.correct, now):
+            continue
+        if was.score.correct is not now:
+            (better if now else worse).append((twin, j))
+    return better, worse
+
+
+def choose_turned(before: Sequence[Judged], after: Sequence[Judged], n: int = 10) -> list[Pair]:
+    """``n`` pairs at most whose answer turned, in proportion to how often it turned right and wrong; those first.
+
+    At least one of each where both exist; spread over interventions, clips and classes as :func:`choose` does.
+    Raises ValueError where ``n`` is negative.
+    """
+    if n < 0:
+        raise ValueError(f"choose_turned: n is the number of pairs, wants 0 or more, got {n}")
+    better, worse = turned(before, after)
+    quota = round(n * len(better) / (len(better) + len(worse))) if better or worse else 0
+    if better and worse and n > 1:
+        quota = min(max(quota, 1), n - 1)
+    picked = _spread(better, quota, [])
+    return picked + _spread(worse, n - len(picked), picked)
 
 
 def _spread(candidates: Sequence[Pair], n: int, taken: Sequence[Pair]) -> list[Pair]:

@@ -15,7 +15,15 @@ from earwitness.whitebox import tracing
 from earwitness.whitebox.tracing import Traced
 
 Progress = Callable[[int, int], None]
-KEPT = ("device", "dtype", "attn", "fps", "max_pixels", "batch")  # of a run's settings, for its model loaded again
+KEPT = (
+    "device",
+    "dtype",
+    "attn",
+    "fps",
+    "max_pixels",
+    "batch",
+    "adapter",
+)  # of a run's settings, for its model loaded again
 
 
 def trace(
@@ -68,4 +76,6 @@ def _opened(folder: Path, name: str | None) -> Model:
         )
     own = name is None or name == info.model
     options = {k: v for k in KEPT if own and (v := info.settings.get(k)) is not None}
-    return load_model(name or info.model, **options)
+    adapter = options.get("adapter")
+    kept = info.model if adapter is None else info.model.removesuffix(f"+{Path(str(adapter)).resolve().name}")
+    return load_model(name if name and not own else kept, **options)

@@ -68,7 +68,9 @@ def prepare(
     loaded = load_model(model, **options.for_model)
     try:
         _refuse_workers(options, loaded.name, served="streams" in loaded.abilities)
-        settled, _ = chosen(dict(settings or {}), model=loaded.name, seed=seed)  # only now is it known to be Hans
+        # Only now is it known to be Hans, or a model that says what it can read.
+        shown = getattr(getattr(loaded, "thinker", None), "context", None)
+        settled, _ = chosen(dict(settings or {}), model=loaded.name, seed=seed, context=shown)
         items: list[Item] = []
         skipped: list[str] = list(getattr(source, "left_out", ()))
         for module in modules:

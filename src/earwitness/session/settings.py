@@ -9,7 +9,7 @@ import msgspec
 from earwitness.protocols import Settings
 
 ALLOWED_FAILED = 0.02  # share of failed items above which an audit exits with 1
-HANS_CONTEXT = 400  # words; Hans was never shown more, and 10,000 would only measure that
+HANS_CONTEXT = 400  # words; what his manual says (earwitness.json), for a Hans behind a server
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -19,8 +19,8 @@ class Options(msgspec.Struct, frozen=True):
     items again; ``chunk`` items go to a local model in one call.
 
     Local models: ``device`` (cuda:1, cpu, auto: over all GPUs), ``dtype``, ``attn`` (sdpa, eager,
-    flash_attention_2), ``batch`` (questions together; found by trying where not given). Every model: ``fps``
-    and ``max_pixels`` of a frame.
+    flash_attention_2), ``batch`` (questions together; found by trying where not given), ``adapter`` (folder of a
+    LoRA adapter to put on it). Every model: ``fps`` and ``max_pixels`` of a frame.
 
     Served models: ``parts`` (how media travel: video, video+audio, frames+audio), ``concurrency`` (requests at
     once, at most), ``timeout`` in seconds, ``retries``, ``max_cost`` in dollars with ``price_in`` and
@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     fps: float | None = None
     max_pixels: int | None = None
     batch: int | None = None
+    adapter: str | None = None
     # served models
     parts: str | None = None
     concurrency: int | None = None
@@ -67,8 +68,9 @@ class Options(msgspec.Struct, frozen=True):
 
 
 MODEL = (
-    "device", "dtype", "attn", "fps", "max_pixels", "batch", "parts", "concurrency", "timeout", "retries",
-    "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec", "upload", "thinking",
+    "device", "dtype", "attn", "fps", "max_pixels", "batch", "adapter", "parts", "concurrency", "timeout",
+    "retries", "max_cost", "max_tokens", "price_in", "price_out", "choice_logprobs", "audio_codec", "upload",
+    "thinking",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -79,12 +81,17 @@ WANTED = {
 }  # fmt: skip
 
 
-def chosen(given: dict[str, str], *, model: str, seed: int) -> tuple[Settings, Options]:
-    """The protocols' settings and the audit's options from key=value pairs; ValueError for an unknown key."""
+def chosen(given: dict[str, str], *, model: str, seed: int, context: int | None = None) -> tuple[Settings, Options]:
+    """The protocols' settings and the audit's options from key=value pairs; ValueError for an unknown key.
+
+    ``context``: words of a long context that the model was ever shown, the default of long_context_tokens.
+    """
     own = {k: given.pop(k) for k in list(given) if k in Options.__struct_fields__}
     base: dict[str, Any] = {"seed": seed}
-    if model.rpartition("#")[2] == "hans":
+    if model.rpartition("#")[2].partition("+")[0] == "hans":  # with an adapter, too
         base["long_context_tokens"] = HANS_CONTEXT
+    if context is not None:
+        base["long_context_tokens"] = context
     for key, value in given.items():
         if key not in Settings.__struct_fields__:
             names = ", ".join(sorted({*Settings.__struct_fields__, *Options.__struct_fields__}))

@@ -27,7 +27,7 @@ from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import Item, Media
 from earwitness.whitebox import forward, lens
 from earwitness.whitebox.attention import Call, Out, around, attend, rows_in, scores
-from earwitness.whitebox.groups import counts
+from earwitness.whitebox.groups import counts, spelled
 from earwitness.whitebox.moments import GROUPS, Captured
 
 CHUNK = 64  # rows read at once: bounds the memory
@@ -107,7 +107,7 @@ def _captured(batch: forward.Batch, values: bool, keep: Sequence[int], with_lens
             picks[n, :, 1 : 1 + len(first)] = torch.tensor(list(first.values()), dtype=torch.long)
         read = lens.read(decoder, batch.head, kept, picks)
     out = []
-    decode = batch.thinker.processor.tokenizer.decode
+    tokenizer = batch.thinker.processor.tokenizer
     for n, (asked, tokens) in enumerate(zip(batch.asked, batch.tokens, strict=True)):
         own, length = batch.own(n), len(tokens.ids)
         by_layer: dict[str, Any] = {}
@@ -122,12 +122,13 @@ def _captured(batch: forward.Batch, values: bool, keep: Sequence[int], with_lens
             }
         if keep:
             rows = {layer: taken.rows(layer)[n, own, -length:].numpy().copy() for layer in keep}
-            by_layer |= {"kept": rows, "groups": tokens.groups, "seconds": tokens.seconds}
+            by_layer |= {"kept": rows, "words": tokens.words}
+            by_layer |= {"groups": tokens.groups, "seconds": tokens.seconds}
         out.append(
             Captured(
                 item=asked.item.id,
-                answer=str(decode(list(asked.answer), skip_special_tokens=True)),
-                tokens=tuple(str(decode([t])) for t in asked.answer),
+                answer=str(tokenizer.decode(list(asked.answer), skip_special_tokens=True)),
+                tokens=spelled(tokenizer, asked.answer),
                 count=counts(tokens.groups),
                 mass=mass[:, n, :, own].copy(),
                 mass2=mass2[:, n, :, own].copy(),
@@ -318,7 +319,7 @@ def _value_norms(weights: torch.Tensor, call: Call, members: list[list[torch.Ten
         for n, some in enumerate(row):
             if len(some):
                 part = weights[b].view(shared, -1, span)[..., some] @ value[b][:, some]
-                out[b, ..., n] = part.norm(dim=-1).view(heads, count)
+                out[b, ..., n] = torch.linalg.vector_norm(part, dim=-1).view(heads, count)
     return out
 
 

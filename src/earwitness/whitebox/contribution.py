@@ -23,6 +23,7 @@ Functions: ``contributions``, ``tables``; over a run folder: ``contribution``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -162,11 +163,17 @@ def _read(conflicts: Sequence[_Conflict], batch: forward.Batch) -> list[Contribu
 
 def _direction(batch: forward.Batch, final: torch.Tensor, conflicts: Sequence[_Conflict]) -> torch.Tensor:
     """What a state is multiplied with to get the gap [B, hidden]; the last norm at the scale of these states."""
-    norm, matrix = batch.decoder.norm, batch.head.weight
-    options = torch.tensor([[c.answer[-1], c.token] for c in conflicts], device=matrix.device)
-    apart = (matrix[options[:, 0]].float() - matrix[options[:, 1]].float()).to(final.device)
+    norm = batch.decoder.norm
+    one = torch.ones(1, final.shape[-1], dtype=batch.thinker.dtype, device=final.device)
+    weight = norm(lens.beside(one, norm)).float().to(final.device) * math.sqrt(1 + float(norm.variance_epsilon))
+    with torch.enable_grad():  # the output matrix is linear: its gradient is its rows, wherever they lie
+        nothing = torch.zeros(final.shape, dtype=batch.thinker.dtype, device=final.device, requires_grad=True)
+        logits = batch.head(lens.beside(nothing, batch.head))
+        options = torch.tensor([[c.answer[-1], c.token] for c in conflicts], device=logits.device)
+        both = logits.float().gather(1, options)
+        (apart,) = torch.autograd.grad((both[:, 0] - both[:, 1]).sum(), nothing)
     scale = torch.rsqrt(final.square().mean(-1, keepdim=True) + float(norm.variance_epsilon))
-    made: torch.Tensor = apart * norm.weight.float().to(final.device) * scale
+    made: torch.Tensor = apart.float().to(final.device) * weight * scale
     return made
 
 
@@ -179,8 +186,8 @@ def _heads(project: Any, carried: torch.Tensor, direction: torch.Tensor) -> torc
     dtype = weight.dtype if weight.is_floating_point() else torch.float32
     batch, heads, _, dim = carried.shape
     with torch.enable_grad():
-        nothing = torch.zeros(batch, heads * dim, dtype=dtype, device=weight.device, requires_grad=True)
-        out = project(nothing)
+        nothing = torch.zeros(batch, heads * dim, dtype=dtype, device=carried.device, requires_grad=True)
+        out = project(lens.beside(nothing, project))
         (back,) = torch.autograd.grad(out, nothing, direction.to(out))
     along = back.float().view(batch, heads, 1, dim).to(carried.device)
     made: torch.Tensor = (carried * along).sum(-1)
@@ -258,7 +265,7 @@ def _sides(groups: dict[Key, list[Contribution]], by_id: dict[str, Item]) -> Tab
             "items",
         ),
         rows=tuple(rows),
-        unit="mixed",
+        unit="score",
     )
 
 
@@ -283,5 +290,5 @@ def _top(key: Key, found: Sequence[Contribution], by_id: dict[str, Item]) -> Tab
         ),
         columns=("contribution",),
         rows=tuple(row for _, row in ordered),
-        unit="mixed",
+        unit="score",
     )

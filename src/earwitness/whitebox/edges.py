@@ -124,8 +124,8 @@ def read_windows(text: str, layers: int) -> list[Window]:
 
 
 def layers_of(window: Window) -> str:
-    """A window of layers in words."""
-    return f"layer {window[0]}" if window[0] == window[1] else f"layers {window[0]}-{window[1]}"
+    """A window of layers, counted from 0: L3, L0-3."""
+    return f"L{window[0]}" if window[0] == window[1] else f"L{window[0]}-{window[1]}"
 
 
 @dataclass(frozen=True, eq=False)

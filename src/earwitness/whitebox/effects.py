@@ -9,7 +9,7 @@ tables and the report its charts. It starts from a trace joined to its items (:m
   Above 0: attention moves to the picture when asked about the picture. d of the video is d, d of the audio -d: both
   are shares of one whole, so they cannot have the same sign.
 - :func:`token_moves`: the same with the token as unit, which may be what arXiv 2511.22826 did.
-- :func:`peak`, :func:`settled`: at which layer, with an interval.
+- :func:`peak`, :func:`settled`: at which layer, with an interval. :func:`matters`: is a shift large enough?
 - :func:`uncertainty`: the layers' entropy under a tampered sound against the same question on the untouched clip.
 - :func:`parting`: log p(option seen) - log p(option heard) by layer, where picture and sound disagree.
 """
@@ -38,6 +38,9 @@ VIDEO, AUDIO, SINK, GENERATED = (GROUPS.index(name) for name in ("video", "audio
 TEXT = tuple(n for n, name in enumerate(GROUPS) if name not in ("video", "audio"))
 # Less is the rounding of float32 sums, and its logarithm would rule every mean.
 LEAST = 1e-12
+# Smallest effect of interest, of the mean shift of x: a ratio that changes by a tenth. Less is a regularity,
+# however sure: where all clips are alike, p falls without end.
+SMALLEST = float(np.log(1.1))
 What = tuple[str, str, str]  # protocol, condition, style
 Measure = Literal["mass", "without sink", "enrichment", "value"]
 SOUND_CHANGED = ("mute", "no_track", "shift", "swap", "drop_stem", "background", "tone", "noise")
@@ -211,6 +214,11 @@ def settled(gap: Floats) -> Floats:
     same = np.sign(gap) == np.sign(gap[..., -1:])
     trailing = np.minimum.accumulate(same[..., ::-1], axis=-1).sum(-1)
     return np.asarray(gap.shape[-1] - trailing, dtype=np.float64)
+
+
+def matters(shift: Band) -> NDArray[np.bool_]:
+    """Where a mean shift of x is large enough to matter: its interval lies beyond ``SMALLEST``, either way."""
+    return np.asarray((shift.low > SMALLEST) | (shift.high < -SMALLEST))
 
 
 def _layer(value: float, drawn: Floats, n: int, groups: int) -> Estimate:

@@ -27,7 +27,9 @@ second, in chunks of 2 s; Qwen3: 13, by time stamps); Hans makes 10 audio tokens
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -52,6 +54,7 @@ class Tokens:
     ids: tuple[int, ...]
     groups: NDArray[np.int8]  # number of each one's group in GROUPS
     seconds: NDArray[np.float32]  # of video and audio tokens on the clip's clock, nan elsewhere
+    words: tuple[str, ...]  # what each one says, spaces and all; nothing for video and audio tokens
     prompt: int  # how many of them are the prompt
 
 
@@ -76,6 +79,7 @@ def group_tokens(thinker: Thinker, item: Item, kind: Kind, layout: Layout, answe
     groups = [int(letters[_first(text, start, end)]) for start, end in told["offset_mapping"]]
     by_id = _by_id(thinker)
     groups = [by_id.get(i, g) for i, g in zip(ids, groups, strict=True)]
+    words = [text[start:end] for start, end in told["offset_mapping"]]
     inner = layout.ids.tolist()
     if kind != "t":
         video, audio = (thinker.processor.video_token_id, thinker.processor.audio_token_id)
@@ -83,12 +87,32 @@ def group_tokens(thinker: Thinker, item: Item, kind: Kind, layout: Layout, answe
         filled = inner[slot:-1]  # behind it comes the token that closes the media
         ids = [*ids[:slot], *filled, *ids[slot + 1 :]]
         groups = [*groups[:slot], *(by_id[i] for i in filled), *groups[slot + 1 :]]
+        marks = (str(m) if by_id[i] == ID["marker"] else "" for i, m in _named(tokenizer, filled))
+        words = [*words[:slot], *marks, *words[slot + 1 :]]
     groups[0] = ID["sink"]
     assert ids[: len(layout)] == inner, "the layout is another prompt's"
     seconds = np.full(len(ids) + len(answer), np.nan, np.float32)
     seconds[: len(layout)] = _seconds(thinker, layout, np.asarray(groups[: len(layout)]))
     whole = np.asarray([*groups, *([ID["generated"]] * len(answer))], np.int8)
-    return Tokens((*ids, *answer), whole, seconds, len(ids))
+    return Tokens((*ids, *answer), whole, seconds, (*words, *spelled(tokenizer, answer)), len(ids))
+
+
+def spelled(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """What each token of a text says; tokens that make up one character together each say that character."""
+    out: list[str] = []
+    held: list[int] = []
+    for i in ids:
+        held.append(i)
+        said = str(tokenizer.decode(held))
+        if not said.endswith("\ufffd") or len(held) == 4:  # bytes in the longest character
+            out += [said] * len(held)
+            held = []
+    return (*out, *[str(tokenizer.decode(held))] * len(held))
+
+
+def _named(tokenizer: Any, ids: Sequence[int]) -> Iterator[tuple[int, str]]:
+    names = {i: str(tokenizer.convert_ids_to_tokens(i)) for i in set(ids)}
+    return ((i, names[i]) for i in ids)
 
 
 def _first(text: str, start: int, end: int) -> int:

@@ -1,7 +1,7 @@
 """A trace with the items it is of, and their answers: what every statistic of it starts from.
 
-Functions: :func:`load` a run's, :func:`common` to two runs; :func:`keys` sorts items into the rows of tables,
-:func:`clusters` says which of them belong together.
+Functions: :func:`load` a run's, :func:`common` to two runs (:func:`unlike`: why not); :func:`keys` sorts items into
+the rows of tables, :func:`clusters` says which of them belong together.
 """
 
 from __future__ import annotations
@@ -119,16 +119,22 @@ def common(before: Inside, after: Inside) -> tuple[Inside, Inside]:
 
     Raises ValueError where they share none, or their models differ in layers or heads.
     """
+    why = unlike(before, after)
+    if why:
+        raise ValueError(why)
+    shared = {item.id for item in after.items}
+    items = [item for item in before.items if item.id in shared]
+    return before.picked(items), after.picked(items)
+
+
+def unlike(before: Inside, after: Inside) -> str:
+    """Why two traces cannot be compared, in words; empty where they can."""
     shapes = [side.trace.prompt.mass.shape[1:3] for side in (before, after)]
     if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"models of {shapes[0]} and {shapes[1]} layers and heads cannot be compared layer by layer"
-        )
-    shared = {item.id for item in before.items} & {item.id for item in after.items}
-    items = [item for item in before.items if item.id in shared]
-    if not items:
-        raise ValueError("the two traces share no item: were the same clips, questions and seeds asked of both?")
-    return before.picked(items), after.picked(items)
+        return f"models of {shapes[0]} and {shapes[1]} layers and heads cannot be compared layer by layer"
+    if not {item.id for item in before.items} & {item.id for item in after.items}:
+        return "the two traces share no item: were the same clips, questions and seeds asked of both?"
+    return ""
 
 
 def keys(inside: Inside) -> dict[Key, list[int]]:

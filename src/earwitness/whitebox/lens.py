@@ -116,9 +116,17 @@ def read(decoder: Any, head: Any, kept: States, picks: torch.Tensor) -> Read:
 
 def log_probs(decoder: Any, head: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Log-probs [N, vocabulary] in float32 of states [N, hidden] not yet normed."""
-    device = head.weight.device  # of a model over several devices, layers may lie elsewhere
-    logits: torch.Tensor = head(decoder.norm(hidden.to(decoder.norm.weight.device)).to(device))
+    logits: torch.Tensor = head(beside(decoder.norm(beside(hidden, decoder.norm)), head))
     return logits.float().log_softmax(-1)
+
+
+def beside(values: torch.Tensor, module: Any) -> torch.Tensor:
+    """Values on the device of a module's weights: of a model over several devices, layers may lie elsewhere.
+
+    Weights that are offloaded ("meta" until they are needed) are fetched by a hook, which moves the values too.
+    """
+    device = next((p.device for p in module.parameters()), values.device)
+    return values if device.type == "meta" else values.to(device)
 
 
 def _measures(logp: torch.Tensor, last: torch.Tensor, picks: torch.Tensor) -> list[torch.Tensor]:

@@ -46,6 +46,7 @@ class Captured:
     kl: Floats | None = None  # [L, R] nats from the last layer's answer
     logp_answer: Floats | None = None  # [L, R] natural log-probability of answer token i
     logp_choice: Mapping[str, Floats] = field(default_factory=dict)  # choice -> [L], its first token at row 0
+    words: tuple[str, ...] = ()  # [T] what each token says, "" for video and audio; with kept
     groups: NDArray[np.int8] | None = None  # [T] index into GROUPS of each token; with kept
     seconds: Floats | None = None  # [T] time of each media token, nan elsewhere; with kept
     kept: Mapping[int, Floats] = field(default_factory=dict)  # layer -> [R, T] attention, mean over heads
@@ -75,12 +76,17 @@ class Looked:
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """Where each token of an answer looked, in one layer: ``text`` adds up to 1 over groups."""
+    """Where each token of an answer looked, in one layer: ``mass`` adds up to 1 over the columns.
+
+    A column is an input token, in reading order; long text is folded, many tokens to a column.
+    """
 
     said: tuple[str, ...]  # [R]
-    text: Floats  # [R, G] by group, media among them
-    seconds: Mapping[str, Floats]  # "video", "audio" -> [S]
-    mass: Mapping[str, Floats]  # "video", "audio" -> [R, S]
+    words: tuple[str, ...]  # [C] what the column says; "" for video and audio
+    groups: NDArray[np.int8]  # [C] index into GROUPS
+    seconds: Floats  # [C] time of a video or audio token, nan elsewhere
+    tokens: NDArray[np.int64]  # [C] tokens in the column
+    mass: Floats  # [R, C]
 
 
 @dataclass(frozen=True, eq=False)

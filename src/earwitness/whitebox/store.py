@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from earwitness.run import RunError
-from earwitness.whitebox.moments import AT, GROUPS, MEDIA, About, Captured, Floats, Heat, Looked, Trace
+from earwitness.whitebox.columns import map_of, maps_of
+from earwitness.whitebox.moments import AT, GROUPS, About, Captured, Floats, Looked, Trace
 
 VERSION = "1"
 # Columns of a part beside those of GROUPS: name, Arrow type, what stands there. Only ever added to, at the end.
@@ -45,6 +46,11 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("heat_video", "reals", "[tokens, times] attention of each row on the picture at that time"),
     ("seconds_audio", "reals", "times of the sound, ascending"),
     ("heat_audio", "reals", "[tokens, times] attention of each row on the sound at that time"),
+    ("input", "texts", "the input's tokens in reading order, empty for media; long text is folded"),
+    ("input_group", "texts", "group of each"),
+    ("input_second", "reals", "time of each media token; nan for others"),
+    ("input_tokens", "ints", "how many tokens each one is: 1, more where folded"),
+    ("heat_input", "reals", "[tokens, input tokens] attention of each row on each input token"),
 )
 PER_GROUP: tuple[tuple[str, str, str], ...] = (
     ("tokens", "int", "tokens of the group in prompt and answer"),
@@ -96,8 +102,16 @@ def append(folder: Path, captured: Sequence[Captured], about: About) -> Path:
     return path
 
 
-def resume(folder: Path, about: About) -> dict[str, str]:
-    """Items whose look inside is kept, with the answer that was read; takes torn parts away.
+class Kept(NamedTuple):
+    """What a trace holds of an item: the answer that was read, the values or not, the layers with heat maps."""
+
+    answer: str
+    values: bool
+    heat: frozenset[int]
+
+
+def resume(folder: Path, about: About) -> dict[str, Kept]:
+    """Items whose look inside is kept, and what of it; takes torn parts away.
 
     Raises
     ------
@@ -106,17 +120,32 @@ def resume(folder: Path, about: About) -> dict[str, str]:
     ValueError
         Where pyarrow is missing.
     """
-    done: dict[str, str] = {}
+    done: dict[str, Kept] = {}
     for path in _parts(folder):
         table = _open(path)
         if table is None:
             path.unlink()
             continue
         _same(folder, _about(table, path), about)
-        done |= dict(zip(table["item"].to_pylist(), table["answer"].to_pylist(), strict=True))
+        done |= _kept(table)
     for left in (folder / "trace").glob("part-*.parquet.tmp"):
         left.unlink()
     return done
+
+
+def _kept(table: Any) -> dict[str, Kept]:
+    items, answers = table["item"].to_pylist(), table["answer"].to_pylist()
+    values = table[f"value_{GROUPS[0]}"].is_valid().to_pylist()
+    heat: dict[str, set[int]] = {}
+    if "heat_input" in table.column_names:  # older maps do not count: they have no single tokens
+        mapped = table["heat_input"].is_valid().to_pylist()
+        for item, layer, there in zip(items, table["layer"].to_pylist(), mapped, strict=True):
+            if there:
+                heat.setdefault(item, set()).add(layer)
+    return {
+        item: Kept(answer, value, frozenset(heat.get(item, ())))
+        for item, answer, value in zip(items, answers, values, strict=True)
+    }
 
 
 def about(folder: Path) -> About | None:
@@ -164,7 +193,8 @@ def read(folder: Path, only: Collection[str] | None = None) -> Trace:
     if len(shapes) > 1:
         raise RunError(f"{folder}: parts of the trace have different layers and heads: {sorted(shapes)}")
     names = tuple(i for _, new in kept for i in new)
-    return _trace(whose, names, arrow.concat_tables(tables), shapes.pop(), tuple(sorted(torn)))
+    whole = arrow.concat_tables(tables, promote_options="default")  # columns came to later versions
+    return _trace(whose, names, whole, shapes.pop(), tuple(sorted(torn)))
 
 
 def _trace(
@@ -216,7 +246,7 @@ def _trace(
         prompt=looked(prompt),
         answer=looked(answer),
         logp_choice=tuple(_by_choice(choices[n * layers : (n + 1) * layers]) for n in range(len(names))),
-        heat=dict(_heats(table)),
+        heat=dict(maps_of(table)),
         torn=torn,
     )
 
@@ -227,20 +257,6 @@ def _by_choice(layers: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Float
         for choice in one:
             found.setdefault(choice["choice"], []).append(choice["logprob"])
     return {choice: np.array(values, dtype=np.float32) for choice, values in found.items()}
-
-
-def _heats(table: Any) -> Iterator[tuple[tuple[str, int], Heat]]:
-    compute = import_module("pyarrow.compute")
-    for row in table.filter(compute.is_valid(table["said"])).to_pylist():
-        rows = len(row["said"])
-        part = {
-            name: np.array(row[f"heat_{name}"], dtype=np.float32).reshape(rows, -1) for name in ("text", *MEDIA)
-        }
-        seconds = {name: np.array(row[f"seconds_{name}"], dtype=np.float32) for name in MEDIA}
-        yield (
-            (row["item"], row["layer"]),
-            Heat(tuple(row["said"]), part["text"], seconds, {name: part[name] for name in MEDIA}),
-        )
 
 
 def _rows_of(one: Captured) -> Iterator[dict[str, Any]]:
@@ -263,25 +279,8 @@ def _rows_of(one: Captured) -> Iterator[dict[str, Any]]:
             if at == "prompt":
                 row["logp_choice"] = [{"choice": c, "logprob": float(p[layer])} for c, p in one.logp_choice.items()]
             elif layer in one.kept:
-                row |= _heat_of(one, layer)
+                row |= map_of(one, layer)
             yield row
-
-
-def _heat_of(one: Captured, layer: int) -> dict[str, Any]:
-    """A kept layer's rows, media summed by second, all else by group."""
-    assert one.groups is not None
-    assert one.seconds is not None
-    kept = one.kept[layer].astype(np.float64)
-    out: dict[str, Any] = {"said": list(one.tokens)}
-    text = np.stack([kept[:, one.groups == n].sum(1) for n in range(len(GROUPS))], -1)
-    for name in MEDIA:
-        mine = one.groups == GROUPS.index(name)
-        times, which = np.unique(one.seconds[mine], return_inverse=True)
-        heat = np.zeros((len(kept), len(times)))
-        np.add.at(heat.T, which, kept[:, mine].T)
-        out[f"seconds_{name}"], out[f"heat_{name}"] = times, heat.ravel().astype(np.float32)
-    out["heat_text"] = text.ravel().astype(np.float32)
-    return out
 
 
 def _check(one: Captured, first: Captured) -> None:
@@ -294,8 +293,8 @@ def _check(one: Captured, first: Captured) -> None:
         wrong = "mass, mass2 and value of different shapes"
     elif len(one.tokens) != rows:
         wrong = f"{len(one.tokens)} tokens for {rows} rows"
-    elif one.kept and (one.groups is None or one.seconds is None):
-        wrong = "kept rows without the groups and seconds of their tokens"
+    elif one.kept and (one.groups is None or one.seconds is None or len(one.words) != len(one.groups)):
+        wrong = "kept rows without the words, groups and seconds of their tokens"
     elif not np.isfinite(one.mass).all() or np.abs(one.mass.sum(-1, dtype=np.float64) - 1).max() > 1e-3:
         wrong = "attention that does not add up to 1 (are the groups those of this item, padding apart?)"
     if wrong:
@@ -309,6 +308,7 @@ def _columns() -> list[tuple[str, str, str]]:
 def _type(arrow: Any, kind: str) -> Any:
     return {
         "text": arrow.string(), "texts": arrow.list_(arrow.string()), "small": arrow.int16(), "int": arrow.int32(),
+        "ints": arrow.list_(arrow.int32()),
         "real": arrow.float32(), "reals": arrow.list_(arrow.float32()),
         "choices": arrow.list_(arrow.struct([("choice", arrow.string()), ("logprob", arrow.float32())])),
     }[kind]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness import stats
 from earwitness.records import Cell, Estimate, Row, Table
@@ -109,8 +110,11 @@ def _moves(inside: Inside) -> Iterator[Table]:
             "x = log(attention on video / attention on audio) of the prompt's last row, one value per clip and "
             "prompt. d: Cohen's d of x asked about the picture against x asked about the sound, by layer; above 0: "
             "attention moves to what is asked about. A largest d is picked out of many layers and so looks larger "
-            "than it is; its layer's interval says how sure the place is. Layers: those that move at 5 % false "
-            "finds (Benjamini-Hochberg); heads: at 5 % chance of any false find (largest |t|, sign flips)."
+            "than it is; its layer's interval says how sure the place is. Largest shift: the mean difference of x "
+            "in the layer where it is farthest from 0. A layer or head moves where it shifts more than chance "
+            "(layers: 5 % false finds, Benjamini-Hochberg; heads: 5 % chance of any false find, largest |t|, sign "
+            "flips) and enough to matter: the interval of its shift lies beyond 0.095 nats either way, so that the "
+            "ratio of video to audio changes by a tenth. Those that shift surely, but less, stand in brackets."
         ),
         columns=(
             "clips",
@@ -118,6 +122,7 @@ def _moves(inside: Inside) -> Iterator[Table]:
             "at layer",
             "Cohen's d, smallest",
             "at layer (smallest)",
+            "largest shift, nats",
             "layers that move",
             "heads that move",
         ),
@@ -146,11 +151,24 @@ def _move_row(inside: Inside, what: What, clips: int) -> Row | None:
         at = inner.peak(sums, sign)
         out += [estimates[int(at.value)], at]
     enough = found.clusters >= FEWEST
-    adjusted = many.benjamini_hochberg(found.shift.p)
-    out.append(f"{int((adjusted <= LEVEL).sum())} of {adjusted.size}" if enough else None)
-    single = many.max_t(by_head.shifts) if enough else np.ones(1)
-    out.append(f"{int((single <= LEVEL).sum())} of {single.size}" if enough else None)
-    return Row(_name(what), tuple(out))
+    out.append(_farthest(found))
+    heads = effects.effect(by_head)
+    if not enough or heads is None:
+        return Row(_name(what), (*out, None, None))
+    sure = many.benjamini_hochberg(found.shift.p) <= LEVEL
+    single = many.max_t(by_head.shifts) <= LEVEL
+    return Row(_name(what), (*out, _moving(sure, found), _moving(single, heads)))
+
+
+def _moving(sure: NDArray[np.bool_], found: Effect) -> str:
+    enough = sure & inner.matters(found.shift)
+    less = int(sure.sum() - enough.sum())
+    return f"{int(enough.sum())} of {sure.size}" + (f" ({less} too little to matter)" if less else "")
+
+
+def _farthest(found: Effect) -> Cell:
+    at = int(np.argmax(np.abs(found.shift.value)))
+    return cells(found.shift, found.n, found.clusters, found.how)[at]
 
 
 def tied(inside: Inside, first: What, second: What) -> tuple[effects.Sums, effects.Sums] | None:
@@ -254,7 +272,7 @@ def _parting(inside: Inside) -> Iterator[Table]:
             "heard, read off each layer through the last norm and the output matrix. Settled: the first layer from "
             "which on the mean has the sign it ends with."
         ),
-        columns=("ends with the option seen", "gap at the last layer, nats", "settled from layer"),
+        columns=("ends with the option seen", "gap at the end, nats", "settled from layer"),
         rows=tuple(rows),
         unit="mixed",
     )
@@ -324,5 +342,5 @@ def _parting_changes(before: Inside, after: Inside, names: tuple[str, str]) -> T
         caption="log p(option seen) - log p(option heard) at the last layer, in nats; below 0: the sound.",
         columns=(*(f"gap, {n}" for n in names), "difference", *(f"settled from layer, {n}" for n in names)),
         rows=tuple(rows),
-        unit="mixed",
+        unit="score",
     )

@@ -21,6 +21,7 @@ from earwitness.audit import Bank
 from earwitness.models import Model
 from earwitness.records import Answer, ClipSet, Item
 from earwitness.whitebox import opened, store
+from earwitness.whitebox.joined import plain_text
 from earwitness.whitebox.moments import About, Captured
 
 CLIPS = 100  # as many as arXiv 2511.22826, section 4.2, looks into
@@ -58,6 +59,8 @@ def trace(
 ) -> Traced:
     """Trace the run's answered items that are not traced yet; what is done is kept part by part.
 
+    An item whose trace lacks what is asked for now (values, a layer's heat map) is traced again, with all it had.
+
     Parameters
     ----------
     limit : clips at most, drawn by their ids: the same ones on every call.
@@ -88,8 +91,11 @@ def trace(
     failed: dict[str, str] = {}
     with runs.AnswerLog(folder):  # one writer per run folder
         done = store.resume(folder, about)
-        todo = iter([i for i in items if done.get(i.id) != answers[i.id].text])
-        wanted, new = sum(done.get(i.id) != answers[i.id].text for i in items), 0
+        left = [i for i in items if not _has(done.get(i.id), answers[i.id], values, heat_layers)]
+        had = [done[i.id] for i in left if i.id in done]
+        values = values or any(one.values for one in had)
+        heat_layers = sorted({*heat_layers, *(n for one in had for n in one.heat)})
+        todo, wanted, new = iter(left), len(left), 0
         while some := list(islice(todo, CHUNK)):
             captured = list(_captured(inside, bank, some, answers, values, heat_layers, failed))
             drifts += [d for c in captured if (d := _drift(c, answers[c.item])) is not None]
@@ -101,6 +107,13 @@ def trace(
     far = sum(d > FAR.get(settings["dtype"], 0.1) for d in drifts)
     kept = len(done | dict.fromkeys(i.id for i in items)) - len(failed)
     return Traced(kept, wanted, float(np.median(drifts)) if drifts else None, far, failed)
+
+
+def _has(kept: store.Kept | None, answer: Answer, values: bool, heat_layers: Sequence[int]) -> bool:
+    """Whether a trace holds all that is asked for of an item."""
+    if kept is None or plain_text(kept.answer) != plain_text(answer.text or ""):
+        return False
+    return (kept.values or not values) and set(heat_layers) <= kept.heat
 
 
 def _captured(

@@ -147,10 +147,10 @@ def tables(found: Iterable[Patched], items: Iterable[Item]) -> list[Table]:
             caption=(
                 "Log-odds (nats) of the answer that the untouched clip gets: with the changed clip, with the "
                 "untouched one, and with the changed one after its tokens' keys and values were replaced, in these "
-                "layers, by the untouched one's. Recovered: sum of what came back over the sum of what was lost; "
-                "empty where the twins do not differ (their difference's interval holds 0)."
+                "layers (L, counted from 0), by the untouched one's. Recovered: sum of what came back over the sum "
+                "of what was lost; empty where the twins do not differ (their difference's interval holds 0)."
             ),
-            columns=("changed clip", "untouched clip", "patched", "recovered", "items"),
+            columns=("nats: changed clip", "nats: untouched clip", "nats: patched", "recovered", "items"),
             rows=tuple(rows),
             unit="mixed",
         )

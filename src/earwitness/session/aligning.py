@@ -1,0 +1,67 @@
+"""A stage of a repair from words: recipe, training set and model by name, what is trained in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earwitness.models.load import FAMILIES, SHIPPED, load_model
+from earwitness.report import curves
+
+if TYPE_CHECKING:
+    from earwitness.align.training import Trained
+
+Progress = Callable[[int, int, dict[str, float]], None]
+OF_MODEL = ("device", "dtype", "attn", "fps", "max_pixels", "adapter")  # settings of the model, as in an audit
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+def recipes() -> dict[str, str]:
+    """All recipes with their stage and source."""
+    from earwitness.align import recipes as known
+
+    return {name: f"{(r := known.named(name)).stage}: {r.source}" for name in known.names()}
+
+
+def settle(stage: str, recipe: str, settings: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+    """The recipe with its changes, and the settings that are the model's.
+
+    Raises ValueError for an unknown recipe or setting, and for a recipe of another stage.
+    """
+    from earwitness.align import recipes as known
+
+    own = {k: v for k, v in settings.items() if k in OF_MODEL}
+    made = known.changed(recipe, {k: v for k, v in settings.items() if k not in OF_MODEL})
+    if made.stage != stage:
+        raise ValueError(f"{recipe} is a recipe for {made.stage}: earwitness align {made.stage} {recipe} ...")
+    return made, own
+
+
+def align(
+    stage: str, recipe: str, data: Path, model: str, out: Path, *, settings: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Trained:  # fmt: skip
+    """Run one stage (see :func:`earwitness.align.training.align`) on a model by name, and write its page.
+
+    Raises
+    ------
+    ValueError
+        As ``settle`` does; for a model that is not local; where packages are missing (``pip install
+        'earwitness[local,train]'``); as the stage itself does.
+    """
+    made, own = settle(stage, recipe, settings or {})
+    if model not in SHIPPED and model.partition(":")[0] not in FAMILIES:
+        raise ValueError(f"{model} cannot be trained here: it must be a local one (hans, qwen2.5-omni:PATH, ...)")
+    try:
+        from earwitness.align import training
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in PACKAGES:
+            raise
+        raise ValueError(f"training needs {error.name}: pip install 'earwitness[local,train]'") from error
+    loaded = load_model(model, **own)
+    done = training.align(made, data, loaded, out, progress=progress)  # type: ignore[arg-type]
+    if os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone writes
+        curves.page(out)
+    return done

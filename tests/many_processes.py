@@ -1,0 +1,139 @@
+"""What test_align_ddp runs in several processes.
+
+``torchrun --nproc_per_node 2 many_processes.py SECONDS TASK ARGUMENTS``, or without torchrun: then it loads its
+packages once and forks into two itself, as torchrun's environment would tell them.
+"""
+
+from __future__ import annotations
+
+import copy
+import faulthandler
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import small_sets
+from earwitness.align import forward, recipes, sharding, trainers, training
+from earwitness.align.feeding import Feeder
+from earwitness.align.packing import pack
+from earwitness.align.recipes import Recipe
+from earwitness.datasets.opening import open_clips
+from earwitness.models.load import HANS
+from earwitness.models.qwen_omni import QwenOmni
+
+
+def recipe(stage: str, batch: int) -> Recipe:
+    kept: dict[str, Any] = {
+        "batch": batch, "accumulate": 2, "precision": "float32", "validate_every": 2, "validation": 5, "steps": 2,
+        "rate": 1e-3, "warmup": 0.0, "schedule": "constant", "dropout": 0.0, "rank": 8,
+    }  # fmt: skip
+    if stage == "grpo":
+        more = {
+            "group": 3,
+            "rewards": ("correct", "format"),
+            "tokens": 4,
+            "temperature": 2.5,
+            "similarity": "words",
+        }
+        return recipes.named("comm-grpo", **{**kept, **more})
+    return recipes.named("mma-sft", **kept)
+
+
+def train(stage: str, data: str, out: str, batch: str, fails: str = "") -> None:
+    """One stage of Hans; with ``fails`` the last process breaks in its second step."""
+    if fails:
+        real = Feeder.rows
+        calls = iter(range(10**6))
+
+        def rows(self: Feeder, *args: Any) -> Any:
+            if sharding.world() > 1 and sharding.rank() == 1 and next(calls) > 1:
+                raise ValueError("the second process fails")
+            return real(self, *args)
+
+        Feeder.rows = rows  # type: ignore[method-assign]
+    training.align(recipe(stage, int(batch)), Path(data), QwenOmni(HANS), Path(out))
+
+
+def fsdp(folder: str) -> None:
+    """A sharded model gives the losses and gradients of a whole one, with other kinds of media in each process."""
+    import msgspec
+    from peft import get_peft_model
+
+    from earwitness.records import Intervention
+
+    torch.distributed.init_process_group("gloo")
+    model = QwenOmni(Path(folder))
+    feeder = Feeder(model, open_clips("foley", limit=small_sets.CLIPS, seed=small_sets.SEED))
+    some = small_sets.pairs()[:4]
+    deaf = [
+        msgspec.structs.replace(p, item=msgspec.structs.replace(p.item, intervention=Intervention(kind="no_track")))
+        for p in some[2:]
+    ]
+    batches = [pack(feeder.sft_rows(part)) for part in (some[:2], deaf)]
+    with trainers.calm():
+        adapted = get_peft_model(model.model, trainers.adapter(recipe("sft", 1), model.model))
+    for name, p in adapted.named_parameters():
+        if ".lora_B." in name:
+            p.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
+    whole = copy.deepcopy(adapted)
+    losses = [forward.score(forward.inner(whole), batch).loss for batch in batches]
+    sum(losses).div(2).backward()
+    sharding.shard(adapted)
+    assert sharding.sharded(adapted)
+    towers = [p for n, p in adapted.named_parameters() if "visual" in n or "audio_tower" in n]
+    assert towers
+    assert not any(hasattr(p, "full_tensor") for p in towers)
+    mine = forward.score(forward.inner(adapted), batches[sharding.rank()]).loss
+    mine.backward()
+    assert abs(mine.item() - losses[sharding.rank()].item()) < 1e-5
+    wanted = dict(whole.named_parameters())
+    seen = 0
+    for name, p in adapted.named_parameters():
+        if p.requires_grad:
+            assert torch.allclose(p.grad.full_tensor(), wanted[name].grad, atol=1e-6), name
+            seen += float(wanted[name].grad.abs().max()) > 1e-4
+    assert seen > 4
+    before = mine.item()
+    step = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.1)
+    step.step()
+    with torch.no_grad():
+        after = forward.score(forward.inner(adapted), batches[sharding.rank()]).loss.item()
+    assert after < before
+
+
+def forked() -> int:
+    """Become two processes that find each other, and wait for both; the other is ended where one fails."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    children = []
+    for n in range(2):
+        child = os.fork()
+        if not child:
+            told = {"RANK": n, "LOCAL_RANK": n, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ.update({name: str(value) for name, value in told.items()})
+            return -1
+        children.append(child)
+    worst = 0
+    while children:
+        done, status = os.wait()
+        children.remove(done)
+        if status and not worst:
+            worst = os.waitstatus_to_exitcode(status)
+            for other in children:
+                os.kill(other, 9)
+    return abs(worst)
+
+
+if __name__ == "__main__":
+    if "RANK" not in os.environ and (code := forked()) >= 0:
+        sys.exit(code)
+    faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)  # says where it hung, and ends
+    torch.set_num_threads(1)
+    {"train": train, "fsdp": fsdp}[sys.argv[2]](*sys.argv[3:])
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,108 @@
+"""Two processes train as one does with twice the batch; one of them writes, and both leave."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from safetensors.torch import load_file  # noqa: E402
+
+import many_processes  # noqa: E402
+import small_sets  # noqa: E402
+from earwitness.align import sharding, training  # noqa: E402
+
+LIMIT = 300  # seconds; alone on two cores they take 20
+
+
+def started(*arguments: object, folder: Path, torchrun: bool = False) -> tuple[int, str]:
+    """Exit code and output of two processes, which end themselves when the time is over.
+
+    Their output goes to a file: a pipe is open for as long as any process that was given it.
+    """
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    told = ("--nproc_per_node", "2", "--master-addr", "127.0.0.1", "--master-port", str(port))
+    runner = ("-m", "torch.distributed.run", *told) if torchrun else ()
+    command = [sys.executable, *runner, many_processes.__file__, str(LIMIT), *map(str, arguments)]
+    tests = str(Path(__file__).parent)
+    hidden = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": tests}
+    log = folder / "processes.log"
+    with (
+        log.open("w") as said,
+        subprocess.Popen(command, env=hidden, stdout=said, stderr=said, start_new_session=True) as running,
+    ):
+        try:
+            code = running.wait(timeout=LIMIT + 60)
+        except subprocess.TimeoutExpired:
+            running.terminate()  # torchrun ends its processes
+            code = running.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    return code, log.read_text()
+
+
+def curves(out: Path) -> list[dict[str, Any]]:
+    names = ("step", "loss", "grad_norm", "reward", "valid")
+    return [{k: line[k] for k in names if k in line} for line in training.read_log(out)]
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
+def test_two_processes_are_one_with_twice_the_batch(stage: str, tmp_path: Path) -> None:
+    """SFT as two forks of one process, GRPO by torchrun itself."""
+    data = small_sets.write(tmp_path / "set")
+    code, said = started("train", stage, data, tmp_path / "two", 1, folder=tmp_path, torchrun=stage == "grpo")
+    assert code == 0, said[-3000:]
+    torch.set_num_threads(1)
+    many_processes.train(stage, str(data), str(tmp_path / "one"), "2")
+    two, one = curves(tmp_path / "two"), curves(tmp_path / "one")
+    assert len(two) == len(one) == 4  # validation, two steps, validation: each written once
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-4)
+    a, b = (load_file(tmp_path / n / "checkpoint-2" / training.LEARNED) for n in ("two", "one"))
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.allclose(value, b[name], atol=1e-4), name
+    assert (tmp_path / "two" / "model" / "config.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_process_that_fails_ends_them_all(tmp_path: Path) -> None:
+    data = small_sets.write(tmp_path / "set")
+    code, said = started("train", "sft", data, tmp_path / "out", 1, "fails", folder=tmp_path)
+    assert code != 0
+    assert "the second process fails" in said
+    assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.timeout(500)
+def test_sharded_layers_give_the_whole_models_losses_and_gradients(folder: Path, tmp_path: Path) -> None:
+    """Both families, LoRA; one process hears and sees, the other only sees: the towers are whole, nobody waits."""
+    code, said = started("fsdp", folder, folder=tmp_path)
+    assert code == 0, said[-3000:]
+
+
+def test_alone_nothing_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Linear(1, 1)
+    assert (sharding.rank(), sharding.world()) == (0, 1)
+    assert sharding.gathered(sharding.share([1, 2, 3], model), model) == [1, 2, 3]
+    assert not sharding.sharded(model)
+    sharding.wait()
+    with pytest.raises(ValueError, match="start with torchrun"):
+        sharding.shard(model)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert sharding.place() == "cuda:3"
