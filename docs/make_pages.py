@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from typer.main import get_command
@@ -16,6 +18,12 @@ from earwitness.session import Options
 HERE = Path(__file__).parent
 
 
+def _verbs(commands: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in commands.items():
+        yield before + name, command
+        yield from _verbs(getattr(command, "commands", {}), f"{before}{name} ")
+
+
 def commands() -> str:
     """The text of cli.md."""
     lines = [
@@ -24,7 +32,7 @@ def commands() -> str:
         "Made by `make docs` from the commands. Exit codes: 0 done, 1 done with too many failed",
     ]
     lines += ["failed items, 2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C.", ""]
-    for name, command in sorted(get_command(app).commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(_verbs(get_command(app).commands)):  # type: ignore[attr-defined]
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(f"{(p.metavar or p.name).upper()}{'...' if p.nargs == -1 else ''}" for p in arguments)
         lines += [f"## earwitness {name} {usage}".rstrip(), "", (command.help or "").strip(), ""]

@@ -7,7 +7,9 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,13 +108,20 @@ def test_no_bare_except_outside_the_edges() -> None:
                 assert _room(path) in {"audit", "media"}, f"{path.relative_to(SRC)}:{node.lineno}"
 
 
+def _verbs(commands: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """All verbs, those of groups ("curate twins") with their group's name."""
+    for name, command in commands.items():
+        yield before + name, command
+        yield from _verbs(getattr(command, "commands", {}), f"{before}{name} ")
+
+
 def test_every_verb_is_in_the_readme_and_has_an_example() -> None:
     from typer.main import get_command
 
     from earwitness.cli import app
 
     readme = (ROOT / "README.md").read_text()
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _verbs(get_command(app).commands):  # type: ignore[attr-defined]
         assert f"earwitness {name}" in readme or f"`{name} RUN`" in readme, f"README does not show {name}"
         assert command.help, name
         assert command.epilog, f"{name} has no example"
