@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= runs/hans
 
-.PHONY: audit test test-slow interop check fmt bench docs clean
+.PHONY: audit test test-slow interop interop-train check fmt bench docs clean
 audit: $(READY)
 	$(BIN)/earwitness audit --model hans --clips foley --protocol mma,thud,av-confuse --out $(OUT)
 
@@ -30,6 +30,24 @@ interop:
 	$(PIP) --no-deps lmms-eval==0.7.3
 	$(PIP) --no-deps -e .
 	$(INTEROP)/bin/pytest -W default tests/interop/opened_by_the_real_tools.py
+
+# What is exported for other trainers, trained for one step by the real ones, each in an environment of its own.
+SWIFT := .venv-interop-swift
+FACTORY := .venv-interop-llamafactory
+PIP_SWIFT := $(SWIFT)/bin/python -m pip install -q --disable-pip-version-check
+PIP_FACTORY := $(FACTORY)/bin/python -m pip install -q --disable-pip-version-check
+interop-train: $(READY)
+	test -x $(SWIFT)/bin/python || $(PYTHON) -m venv $(SWIFT)
+	$(PIP_SWIFT) $(TORCH_ARGS) "$(TORCH)"
+	$(PIP_SWIFT) --no-deps torchvision==0.28.0
+	$(PIP_SWIFT) -r tests/interop/requirements-swift.txt
+	$(PIP_SWIFT) --no-deps -e .
+	test -x $(FACTORY)/bin/python || $(PYTHON) -m venv $(FACTORY)
+	$(PIP_FACTORY) $(TORCH_ARGS) "$(TORCH)"
+	$(PIP_FACTORY) --no-deps torchvision==0.28.0
+	$(PIP_FACTORY) -r tests/interop/requirements-llamafactory.txt
+	$(PIP_FACTORY) --no-deps llamafactory==0.9.5
+	$(BIN)/pytest -W default tests/interop/trained_by_the_real_tools.py
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks examples docs

@@ -58,15 +58,20 @@ def train(stage: str, data: str, out: str, batch: str, fails: str = "") -> None:
     training.align(recipe(stage, int(batch)), Path(data), QwenOmni(HANS), Path(out))
 
 
-def fsdp(folder: str) -> None:
+def fsdp(*folders: str) -> None:
     """A sharded model gives the losses and gradients of a whole one, with other kinds of media in each process."""
+    torch.distributed.init_process_group("gloo")
+    for folder in folders:
+        _sharded(Path(folder))
+
+
+def _sharded(folder: Path) -> None:
     import msgspec
     from peft import get_peft_model
 
     from earwitness.records import Intervention
 
-    torch.distributed.init_process_group("gloo")
-    model = QwenOmni(Path(folder))
+    model = QwenOmni(folder)
     feeder = Feeder(model, open_clips("foley", limit=small_sets.CLIPS, seed=small_sets.SEED))
     some = small_sets.pairs()[:4]
     deaf = [

@@ -20,6 +20,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 import many_processes  # noqa: E402
 import small_sets  # noqa: E402
+import tiny_thinkers  # noqa: E402
 from earwitness.align import sharding, training  # noqa: E402
 
 LIMIT = 300  # seconds; alone on two cores they take 20
@@ -89,9 +90,11 @@ def test_a_process_that_fails_ends_them_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(500)
-def test_sharded_layers_give_the_whole_models_losses_and_gradients(folder: Path, tmp_path: Path) -> None:
+def test_sharded_layers_give_the_whole_models_losses_and_gradients(tmp_path: Path) -> None:
     """Both families, LoRA; one process hears and sees, the other only sees: the towers are whole, nobody waits."""
-    code, said = started("fsdp", folder, folder=tmp_path)
+    families: tuple[tiny_thinkers.Family, ...] = ("qwen2.5-omni", "qwen3-omni")
+    folders = [tiny_thinkers.save(f, tmp_path / f, view=tiny_thinkers.VIEW) for f in families]
+    code, said = started("fsdp", *folders, folder=tmp_path)
     assert code == 0, said[-3000:]
 
 

@@ -262,7 +262,7 @@ def test_a_loader_that_turns_every_sound_into_silence_is_found_out(
         (
             "hans",
             {"parts": "video", "retries": 2},
-            "hans takes no parts, retries; its options: attn, batch, device",
+            "hans takes no parts, retries; its options: adapter, attn, batch, device",
         ),
         ("fake:hears", {"timeout": 3.0}, "fake:hears takes no timeout"),
         ("openai:", {}, "say openai:URL#MODEL"),
