@@ -109,3 +109,7 @@ def test_alone_nothing_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert sharding.place() == "cuda:3"
+    sharding.check_place(torch.device("cuda:3"))
+    sharding.check_place(torch.device("cpu"))
+    with pytest.raises(ValueError, match="to train on cuda:3"):
+        sharding.check_place(torch.device("cuda"))

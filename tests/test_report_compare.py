@@ -103,7 +103,7 @@ def _right(j: Judged) -> bool:
 
 def test_page_shows_both_verdicts_the_card_and_both_answers(page: Path) -> None:
     html = page.read_text()
-    assert re.search(r"<h1>From old to cure/model: <span>of \d+ measures of listening", html)
+    assert re.search(r"<h1>From old to \S*cure: <span>of \d+ measures of listening", html)
     assert html.count('<article class="run">') == 2
     for measure in ("conflict, asked what is heard: right", "Higher is better", "Lower is better"):
         assert measure in html
@@ -111,7 +111,7 @@ def test_page_shows_both_verdicts_the_card_and_both_answers(page: Path) -> None:
     players = html.split('<article class="pair"')[1:]
     assert 2 <= len(players) <= 10
     for player in players:
-        assert player.count("<h5>Before: old</h5>") == player.count("<h5>After: cure/model</h5>") == 2
+        assert player.count("<h5>Before: old</h5>") == len(re.findall(r"<h5>After: \S*cure</h5>", player)) == 2
     assert '<span class="turn better">' in players[0]
     assert '<span class="turn worse">' in players[-1]
     assert "How it was trained" in html

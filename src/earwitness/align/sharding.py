@@ -7,7 +7,8 @@ head in shards (torch's FSDP2), each of them by itself: so they come together wh
 forward of training and in sampling alike. The towers stay whole: processes that hold different kinds of media call
 them differently often, and a sharded tower would wait for the others for ever.
 
-Functions: ``rank``, ``world``, ``place``, ``wait``, ``share``, ``gathered``; ``shard``, ``sharded``.
+Functions: ``rank``, ``world``, ``place``, ``check_place``; ``wait``, ``share``, ``gathered``; ``shard``,
+``sharded``.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ def place() -> str | None:
     """Where a process that ``torchrun`` started is to load its model: "cuda:N"; None: the usual place."""
     local = os.environ.get("LOCAL_RANK")
     return f"cuda:{local}" if local is not None and torch.cuda.is_available() else None
+
+
+def check_place(device: torch.device) -> None:
+    """Refuse a model on another process's GPU: all of them would train on one."""
+    own = place()
+    if own is not None and device.type == "cuda" and f"cuda:{device.index or 0}" != own:
+        raise ValueError(f"this process is to train on {own}, and its model lies on {device}: load it on {own}")
 
 
 def wait() -> None:

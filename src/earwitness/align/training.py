@@ -86,6 +86,7 @@ def align(
         Where the training set does not fit the recipe (no pair has what the stage needs: a rejected answer for dpo,
         something to reward for grpo), or ``out`` holds another stage: another recipe, set or model.
     """
+    sharding.check_place(model.thinker.device)
     made = training_set.read(data)
     pairs = _usable(recipe, made.train)
     if not pairs:

@@ -102,7 +102,9 @@ class Desk:
             raise ReviewError(f"no clip {vote.clip!r} in {self.queue.manifest.name} (was the file changed?)")
         case = self.queue.cases[number]
         known = self.studio.known(case.clip)
-        review_votes.check_vote(vote, None if known is None else known.duration)
+        cut = case.clip.end  # where it has not been drawn yet, its labels may say how long it is
+        length = known.duration if known is not None else None if cut is None else cut - case.clip.start
+        review_votes.check_vote(vote, length)
         new = self.votes.add(name, vote)
         place = self.place(name)
         place.states[place.at[number]] = self._letter(self.mine(name, case))

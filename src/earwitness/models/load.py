@@ -32,7 +32,7 @@ from earwitness.models.fake import control
 from earwitness.records import View
 
 HANS = Path(__file__).parent / "hans"
-SHIPPED = {"hans": HANS, "hans-cured": HANS.with_name("hans_cured")}
+SHIPPED = ("hans", "hans-cured")  # the second one's folder lies beside the first's
 FAMILIES = ("qwen2.5-omni", "qwen3-omni")
 KNOWN = (
     "hans, hans-cured, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, vllm:PATH-OR-HUB-ID, "
@@ -65,9 +65,12 @@ def load_model(name: str, **options: object) -> Model:
     given = {key: value for key, value in options.items() if value is not None}
     family, _, rest = name.strip().partition(":")
     if name in SHIPPED:
-        if not (SHIPPED[name] / "config.json").is_file():
-            raise ValueError(f"this copy of earwitness came without {name}: its weights are not in the package")
-        return _local(name, str(SHIPPED[name]), None, given)
+        folder = HANS if name == "hans" else HANS.with_name("hans_cured")
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"this copy of earwitness came without {name.capitalize()}: its weights are not in the package"
+            )
+        return _local(name, str(folder), None, given)
     if family == "fake":
         return _fake(rest, given)
     if family in (*FAMILIES, "vllm"):

@@ -67,7 +67,7 @@ def build(
     tables = compare_runs(run_a, run_b)
     infos = (runs.read_info(run_a), runs.read_info(run_b))
     judged = (runs.judged(run_a), runs.judged(run_b))
-    names = spoken(names_of(run_a, run_b), infos)
+    names = names_of(run_a, run_b)
     sides = [
         Side(when, name, info, verdict(name, some), sum(j.answer.error is None for j in some))
         for when, name, info, some in zip(("Before", "After"), names, infos, judged, strict=True)
@@ -121,15 +121,6 @@ def build(
     if embed:
         shutil.rmtree(place)
     return layout.write(page, out / "report.html")
-
-
-def spoken(names: tuple[str, str], infos: Sequence[runs.Info]) -> tuple[str, str]:
-    """Names for sentences: of a trained model, whose folder is always called ``model``, the stage's folder, too."""
-    one, two = (
-        "/".join(info.model.rstrip("/").split("/")[-2:]) if name == "model" else name
-        for name, info in zip(names, infos, strict=True)
-    )
-    return one, two
 
 
 def _inside(run_a: Path, run_b: Path, names: tuple[str, str]) -> list[charts.Chart]:

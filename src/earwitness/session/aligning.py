@@ -55,11 +55,13 @@ def align(
     if model not in SHIPPED and model.partition(":")[0] not in FAMILIES:
         raise ValueError(f"{model} cannot be trained here: it must be a local one (hans, qwen2.5-omni:PATH, ...)")
     try:
-        from earwitness.align import training
+        from earwitness.align import sharding, training
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in PACKAGES:
             raise
         raise ValueError(f"training needs {error.name}: pip install 'earwitness[local,train]'") from error
+    if place := sharding.place():  # under torchrun each process has a GPU of its own
+        own.setdefault("device", place)
     loaded = load_model(model, **own)
     done = training.align(made, data, loaded, out, progress=progress)  # type: ignore[arg-type]
     if os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone writes
