@@ -1,21 +1,21 @@
 """Which parts does a training set have, and how much of each? All ratios are here, as plain values.
 
-========================
-============================================================================================ part
-what it teaches (the module that makes it) ========================
-============================================================================================ ``mma``
-which modality was asked for: aligned clips and swapped twins (``twins``) ``abstention``            "None of the
-above" where the asked stream is gone, and only there (``twins``) ``caption``               a false caption, or
-words around the question, change nothing (``twins``) ``mute``, ``swap``        is there a sound; is it this
-picture's (``preferences``) ``shift``, ``ctp``        is it late, early, in step (``preferences``) ``op``, ``sp``
-original-sync preferences; the model's own mistakes in a run (``preferences``, ``mistakes``) ``confuse``
-is there an X sound, with X left out, muted, swapped, untouched (``confuse``) ``modified``              what is
-heard where the sound was replaced (``confuse``) ``general``               ordinary descriptions, so that nothing
-else is forgotten (``general``) ``avqa``, ``avqa-long``   multiple choice that cannot be answered without media;
-with its reason (``multiple_choice``) ``warm-up``               long answers in RL-CoMM's tags (``answering``)
-``questions``             a question file's own questions, or the protocols', in RL-CoMM's words (``answering``)
-========================
-============================================================================================
+================  ========================================================================================
+part              what it teaches (the module that makes it)
+================  ========================================================================================
+mma               which modality was asked for: aligned clips and swapped twins (``twins``)
+abstention        "None of the above" where the asked stream is gone, and only there (``twins``)
+caption           a false caption, or words around the question, change nothing (``twins``)
+mute, swap        is there a sound; is it this picture's (``preferences``)
+shift, ctp        is it late, early, in step (``preferences``)
+op, sp            original-sync preferences; the model's own mistakes (``preferences``, ``mistakes``)
+confuse           is there an X sound, with X left out, muted, swapped, untouched (``confuse``)
+modified          what is heard where the sound was replaced (``confuse``)
+general           ordinary descriptions, so that nothing else is forgotten (``general``)
+avqa, avqa-long   multiple choice that needs the media; with its reason (``multiple_choice``)
+warm-up           long answers in RL-CoMM's tags (``answering``)
+questions         a question file's or the protocols' questions in RL-CoMM's words (``answering``)
+================  ========================================================================================
 
 A mixture is drawn by seed. Parts that run out give all that they have, and the others share what is left by their
 ratios. ``NAMED`` holds the mixtures; ``named`` looks one up, or reads one that is spelled out ("ctp=2,mute=1").

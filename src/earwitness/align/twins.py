@@ -7,8 +7,7 @@ aligned clip comes as often as its twins, each time with its options in another 
 same row.
 
 ``content``     the two questions, aligned and swapped (styles "standard", "cot")
-``abstention``  "None of the above" is offered, and right where the asked stream is gone, as often as it is wrong:
-on
+``abstention``  "None of the above" is offered, and right where the asked stream is gone, as often as wrong: on
                 clips whose other stream is gone, on aligned ones and on swapped ones
 ``captioned``   a caption of any class stands before the question, or random words around it
 
