@@ -500,7 +500,7 @@ def test_attention_and_cut_stand_side_by_side(hans: QwenOmni, asked_hans: Path, 
     mine = [c for c in seen if by_id[c.item].question == "audio"]
     mass = np.mean([c.mass[3, :, 0, GROUPS.index("audio")].mean() for c in mine])
     tokens = np.mean([c.count[GROUPS.index("audio")] / c.count[:-1].sum() for c in mine])
-    (row_,) = [r for r in table.rows if r.label == "audio_swapped, audio, audio->answer: L3"]
+    (row_,) = [r for r in table.rows if r.label == "audio_swapped, audio, audio→answer: L3"]
     share, part = row_.cells[0], row_.cells[1]
     assert isinstance(share, Estimate)
     assert share.value == pytest.approx(mass, abs=1e-5)

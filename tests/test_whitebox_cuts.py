@@ -132,7 +132,7 @@ def test_two_runs_stand_side_by_side_on_what_both_measured() -> None:
     (table,) = cut_tables.changes((first, second), some, ("hans", "listens"))
     assert table.title.endswith("hans and listens")
     (row,) = table.rows
-    assert row.label == "audio->answer, audio_swapped, audio: L0-3"
+    assert row.label == "audio→answer, audio_swapped, audio: L0-3"
     assert row.cells[:2] == (NOTHING, MATTERS)
     assert [cell(table, row, f"choice changed, {n}").value for n in "AB"] == [0, 1]
     gap = cell(table, row, "choice changed, B - A")

@@ -35,6 +35,7 @@ LINE_OF = 32  # text tokens in a line
 ACROSS = 544  # px of a clip's length
 CELL, CELLS = 2.5, 2000  # px of a media cell at least; cells of one picture or sound at most
 WORD = 72  # px of a word
+LEVELS = 3  # lines over the words, for the names of groups
 ASKED = {"visual": ", asked what it sees", "audio": ", asked what it hears"}
 MEDIUM = {"video": ("picture", SEEN), "audio": ("sound", HEARD)}
 _SMALL: dict[str, Any] = {"fontSize": 12, "fontWeight": 400, "color": INK, "anchor": "start", "offset": 6}
@@ -208,7 +209,7 @@ def _text_line(
         above.transform_filter(f"datum.level == {level}")
         .mark_text(align="left", baseline="bottom", fontSize=10, color=FAINT, dy=-12 * level)
         .encode(x=alt.X("from:N", scale=order, bandPosition=0.08), y=alt.value(-7), text="group:N")
-        for level in (0, 1)
+        for level in range(LEVELS)
     ]
     chart = alt.layer(cells, over, rules, *heads).properties(width=STEP * len(columns), height=HIGH * len(said))
     return chart.properties(title=alt.Title(title, **_SMALL)) if title else chart
@@ -231,14 +232,14 @@ def _runs(found: Heat, columns: NDArray[np.int64], names: Sequence[str]) -> list
     """Neighbouring columns of one group: from which to which; names that would overlap are raised, or left out."""
     groups = found.groups[columns]
     edges = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
-    free = [0.0, 0.0]  # px from which on a level is free
+    free = [0.0] * LEVELS  # px from which on a level is free
     out = []
     for first, end in pairwise(edges):
         name, at = GROUPS[groups[first]], STEP * first
-        level = next((n for n in (0, 1) if free[n] <= at), 2)
-        if level < 2 and at + 6 * len(name) > STEP * LINE_OF + 6:
-            level = 2  # would stand out on the right; the next line says it
-        if level < 2:
+        level = next((n for n in range(LEVELS) if free[n] <= at), LEVELS)
+        if level < LEVELS and at + 6 * len(name) > STEP * LINE_OF + 6:
+            level = LEVELS  # would stand out on the right; the next line says it
+        if level < LEVELS:
             free[level] = at + 6 * len(name) + 4
         out.append({"group": name, "from": names[first], "to": names[end - 1], "level": level})
     return out

@@ -17,7 +17,7 @@ import numpy as np
 
 from earwitness import stats
 from earwitness.records import Cell, Estimate, Item, Row, Table, digest
-from earwitness.whitebox.edges import Knockout, Reading, Window, groups_of, layers_of, seen_and_heard
+from earwitness.whitebox.edges import Knockout, Reading, Window, arrow, groups_of, layers_of, seen_and_heard
 from earwitness.whitebox.joined import Inside, Key, clusters
 from earwitness.whitebox.moments import GROUPS
 
@@ -35,7 +35,7 @@ UNKNOWN = "too few clips, or no control"
 SAYS = (
     f"What it shows: “{NOTHING}”, where the cut does not cost more than {SMALLEST:.3f} nats (the answer 1.1 times "
     f"less likely), interval and all; “{MATTERS}”, where it does, and as much beyond what as many random tokens "
-    f"cost (p ≤ {LEVEL}); “{AS_RANDOM}” and “{LESS}” are no finds, whatever the cut costs."
+    f"cost (p ≤ {LEVEL}); “{AS_RANDOM}” and “{LESS}” are no finds by this measure, whatever the cut costs."
 )
 
 
@@ -187,7 +187,7 @@ def beside(inside: Inside, found: Iterable[Knockout]) -> Table | None:
         share = stats.proportion(np.clip(mass.mean((1, 2)), 0, 1).tolist(), names)
         part_of = float((tokens[:, part].sum(1) / tokens.sum(1)).mean())
         kept = (share, part_of, shown(cells), cells.cut, cells.random, cells.changed, cells.items)
-        rows.append(Row(f"{key}, {edge}: {layers_of(window)}", kept))
+        rows.append(Row(f"{key}, {arrow(edge)}: {layers_of(window)}", kept))
     return Table(
         id="share_and_knockout",
         title="Attention, and what it does",
@@ -238,7 +238,7 @@ def changes(
                 shown(a), shown(b), a.changed, b.changed, stats.difference(flips[1], flips[0], owners),
                 a.changed_random, b.changed_random, a.cut, b.cut, a.random, b.random, a.heard, b.heard, a.items,
             )  # fmt: skip
-            rows.append(Row(f"{edge}{more}, {key}: {layers_of(window)}", cells))
+            rows.append(Row(f"{arrow(edge)}{more}, {key}: {layers_of(window)}", cells))
     if not rows:
         return []
     return [

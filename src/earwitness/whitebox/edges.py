@@ -128,6 +128,11 @@ def layers_of(window: Window) -> str:
     return f"L{window[0]}" if window[0] == window[1] else f"L{window[0]}-{window[1]}"
 
 
+def arrow(edge: str) -> str:
+    """An edge as it is written in a row of a table, where no line may break inside its arrow: audio→answer."""
+    return edge.replace("<->", "↔").replace("->", "→")
+
+
 @dataclass(frozen=True, eq=False)
 class Path:
     """One way of an edge in one item: who asks, and whom it no longer sees.
