@@ -26,6 +26,12 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> joined.Inside:
     return joined.load(small.write(tmp_path_factory.mktemp("runs") / "small", 24))
 
 
+@pytest.fixture(scope="module")
+def found(inside: joined.Inside) -> list[charts.Chart]:
+    """Its charts."""
+    return drawn.charts(inside)
+
+
 def values(spec: Any) -> list[dict[str, Any]]:
     """All data rows of a spec, wherever they lie."""
     if isinstance(spec, dict):
@@ -34,8 +40,8 @@ def values(spec: Any) -> list[dict[str, Any]]:
     return [v for part in spec for v in values(part)] if isinstance(spec, list) else []
 
 
-def test_charts_are_those_the_trace_has_data_for(inside: joined.Inside) -> None:
-    ids = [c.id for c in drawn.charts(inside)]
+def test_charts_are_those_the_trace_has_data_for(inside: joined.Inside, found: list[charts.Chart]) -> None:
+    ids = [c.id for c in found]
     assert ids[:5] == ["trace-moves", "trace-heads", "trace-groups", "trace-parting", "trace-uncertainty"]
     assert ids[5:] == [f"trace-heat-{item}-{layer}" for item, layer in heat.chosen(inside)]
     assert len(ids) == 5 + heat.ITEMS
@@ -46,20 +52,20 @@ def test_charts_are_those_the_trace_has_data_for(inside: joined.Inside) -> None:
     assert drawn.charts(replace(other, items=())) == []
 
 
-def test_bands_are_those_of_the_statistics(inside: joined.Inside) -> None:
-    chart = drawn.charts(inside)[0]
+def test_bands_are_those_of_the_statistics(inside: joined.Inside, found: list[charts.Chart]) -> None:
+    chart = found[0]
     sums = inner.moves(inside, ("mma", "aligned", "standard"))
     assert sums is not None
-    found = effects.effect(sums)
-    assert found is not None
+    effect = effects.effect(sums)
+    assert effect is not None
     points = [p for p in values(chart.spec) if p.get("series") == "aligned"]
     shown = sorted({(p["layer"], p["value"], p["low"], p["high"]) for p in points})
-    wanted = list(zip(range(small.LAYERS), found.d.value, found.d.low, found.d.high, strict=True))
+    wanted = list(zip(range(small.LAYERS), effect.d.value, effect.d.low, effect.d.high, strict=True))
     np.testing.assert_allclose(shown, wanted)
 
 
-def test_only_heads_that_are_sure_get_a_dot(inside: joined.Inside) -> None:
-    chart = next(c for c in drawn.charts(inside) if c.id == "trace-heads")
+def test_only_heads_that_are_sure_get_a_dot(found: list[charts.Chart]) -> None:
+    chart = next(c for c in found if c.id == "trace-heads")
     points = {(p["layer"], p["head"]): p for p in values(chart.spec) if "head" in p}
     assert len(points) == small.LAYERS * small.HEADS
     sure = {key for key, p in points.items() if p["moves"]}
@@ -75,16 +81,18 @@ def domains(spec: Any) -> list[list[float]]:
     return [d for part in spec for d in domains(part)] if isinstance(spec, list) else []
 
 
-def test_a_null_does_not_look_large(tmp_path: Path, inside: joined.Inside) -> None:
-    none = joined.load(small.write(tmp_path / "none", 12, aligned=0.0, noise=0.02))
-    lines, heads = drawn.charts(none)[:2]
+def test_a_null_does_not_look_large(tmp_path: Path, found: list[charts.Chart]) -> None:
+    none = joined.load(small.write(tmp_path / "none", 6, aligned=0.0, noise=0.02))
+    lines, heads = drawn._moves(none), drawn._heads(none)
+    assert lines is not None
+    assert heads is not None
     points = [p for p in values(lines.spec) if "low" in p]
     assert max(abs(p["value"]) for p in points) < 0.3
     assert {tuple(d) for d in domains(lines.spec)} == {(-drawn.LARGE, drawn.LARGE)}
     cells = [p for p in values(heads.spec) if "head" in p]
     assert not any(p["moves"] for p in cells)
     assert [0, drawn.LARGE] in domains(heads.spec)
-    (low, high), *_ = domains(drawn.charts(inside)[0].spec)  # a find has the room that it takes
+    (low, high), *_ = domains(found[0].spec)  # a find has the room that it takes
     assert low <= -drawn.LARGE
     assert high > 2
 
@@ -189,9 +197,11 @@ def test_a_report_shows_one_clip_asked_about_both_senses(inside: joined.Inside) 
     assert heat.chosen(replace(alone, trace=replace(alone.trace, heat={}))) == []
 
 
-def test_files_are_drawn_and_the_page_gets_its_own_colours(inside: joined.Inside, tmp_path: Path) -> None:
-    tuned = joined.load(small.write(tmp_path / "tuned", 24, swapped=2.0))
-    found = [*drawn.charts(inside)[:6], *drawn.change_charts(inside, tuned)]
+def test_files_are_drawn_and_the_page_gets_its_own_colours(
+    inside: joined.Inside, found: list[charts.Chart], tmp_path: Path
+) -> None:
+    tuned = joined.load(small.write(tmp_path / "tuned", 12, swapped=2.0))
+    found = [*found[:6], *drawn.change_charts(inside, tuned)]
     assert [c.id for c in found][6:] == [
         "trace-change-aligned-standard", "trace-change-audio_swapped-standard",
         "trace-parting-change-audio-standard", "trace-parting-change-visual-standard",
