@@ -320,9 +320,9 @@ def test_models_that_differ_in_layers_are_compared_but_not_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow")
-    before = small.write(tmp_path / "before", 3)
+    before = small.write(tmp_path / "before", 2)
     monkeypatch.setattr(small, "LAYERS", 5)
-    after = small.write(tmp_path / "after", 3)
+    after = small.write(tmp_path / "after", 2)
     tables = compare_runs(before, after)
     assert "Their traces are not compared: models of (6, 4) and (5, 4) layers and heads" in tables[0].caption
     assert not any(t.id.startswith("trace_") for t in tables)

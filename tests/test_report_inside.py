@@ -23,7 +23,7 @@ pytest.importorskip("pyarrow")
 
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> joined.Inside:
-    return joined.load(small.write(tmp_path_factory.mktemp("runs") / "small", 24))
+    return joined.load(small.write(tmp_path_factory.mktemp("runs") / "small", 18))
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_a_report_shows_one_clip_asked_about_both_senses(inside: joined.Inside) 
 def test_files_are_drawn_and_the_page_gets_its_own_colours(
     inside: joined.Inside, found: list[charts.Chart], tmp_path: Path
 ) -> None:
-    tuned = joined.load(small.write(tmp_path / "tuned", 12, swapped=2.0))
+    tuned = joined.load(small.write(tmp_path / "tuned", 18, swapped=2.0))
     found = [*found[:6], *drawn.change_charts(inside, tuned)]
     assert {c.id for c in found[6:]} == {
         "trace-change-aligned-standard", "trace-change-audio_swapped-standard",

@@ -9,7 +9,7 @@ Looking
 ``attention``     the function that every text layer calls, wrapped in place; exact scores of a few rows
 ``capture``       attention mass by group, for the rows that matter, while the model runs as it always does
 ``lens``          what each layer would answer
-``moments``       what is kept of an item; ``store``: on the disk
+``moments``       what is kept of an item; ``store``: on the disk; ``columns``: input tokens in a heat map
 ``effects``       what a trace says, as arrays; ``tables`` and ``charts``: as tables and pictures
 Cutting
 ``edges``         which paths can be cut, and what is kept of a cut
