@@ -151,6 +151,25 @@ def test_trainers_rows_count_answer_tokens_only(feeder: Feeder, rows: list[Row])
     assert len(packed.labels) == int((batch["labels"] != -100).sum())
 
 
+def test_what_a_feeder_holds_is_bounded_and_what_had_to_go_comes_back_the_same(
+    shared: QwenOmni, feeder: Feeder
+) -> None:
+    items = [p.item for p in small_sets.pairs()[:4]]
+    clips = open_clips("foley", limit=small_sets.CLIPS, seed=small_sets.SEED)
+    plenty = feeder.shown(items)
+    largest = max(s.nbytes for shown, _ in plenty for s in (shown.seen, shown.heard) if s is not None)
+    small = Feeder(shared, clips, cache_bytes=largest)  # one clip's at a time
+    for _ in range(2):
+        for (a, question), (b, asked) in zip(plenty, small.shown(items), strict=True):
+            assert (a.layout.ids.tolist(), question) == (b.layout.ids.tolist(), asked)
+            for one, two in ((a.seen, b.seen), (a.heard, b.heard)):
+                assert one is not None
+                assert two is not None
+                torch.testing.assert_close(one.features, two.features, rtol=0, atol=0)
+        assert small._seen.nbytes <= largest
+        assert small._heard.nbytes <= largest
+
+
 def test_answers_with_media_tokens_and_rows_without_answers_are_refused(feeder: Feeder, rows: list[Row]) -> None:
     token = feeder.model.processor.audio_token
     with pytest.raises(ValueError, match="holds a media token"):

@@ -14,6 +14,7 @@ from earwitness import run, stats
 from earwitness.compare import compare, compare_runs, names_of
 from earwitness.records import Answer, Estimate, Fed, Intervention, Item, Judged, Row, Score, Table
 from earwitness.report.changed import write_changes
+from earwitness.session.comparing import line_up
 from earwitness.whitebox import knockout
 from earwitness.whitebox.edges import Knockout, Reading
 
@@ -233,6 +234,30 @@ def test_run_folders_are_compared(tmp_path: Path) -> None:
     assert estimate(table(tables, "compare-mma"), "muted, audio, standard", "B - A").value == 1
     with pytest.raises(run.RunError, match=r"no run\.json"):
         compare_runs(tmp_path, tmp_path / "after")
+
+
+def test_more_runs_are_lined_up_on_what_all_of_them_have(tmp_path: Path) -> None:
+    items = [item(c, "audio_swapped") for c in range(12)]
+    for n, name in enumerate(("one", "two", "three")):
+        judged = judge(items[n:], lambda i, n=n: n == 2)  # type: ignore[misc]
+        (tmp_path / name).mkdir()
+        run.write_lines(tmp_path / name / "items.jsonl", items[n:])
+        run.write_lines(tmp_path / name / "answers.jsonl", [j.answer for j in judged])
+        run.write_lines(tmp_path / name / "scores.jsonl", [j.score for j in judged])
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    made, written = line_up(folders, tmp_path / "table")
+    assert made.columns == ("one", "two", "three", "goal")
+    (row,) = [r for r in made.rows if r.label == "conflict, asked what is heard: right"]
+    assert [(c.value, c.n) for c in row.cells if isinstance(c, Estimate)] == [(0.0, 10), (0.0, 10), (1.0, 10)]
+    assert written is not None
+    assert "| conflict, asked what is heard: right | 0.00 [" in written.read_text()
+    with pytest.raises(ValueError, match="called 'one'"):
+        line_up([folders[0], folders[0], folders[1]])
+    run.write_lines(tmp_path / "three" / "items.jsonl", [])
+    run.write_lines(tmp_path / "three" / "answers.jsonl", [])
+    run.write_lines(tmp_path / "three" / "scores.jsonl", [])
+    with pytest.raises(ValueError, match="share no item"):
+        line_up(folders)
 
 
 def test_the_tables_survive_json() -> None:

@@ -237,19 +237,23 @@ def test_the_picture_jumps_at_each_event(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", foley.IMPACTS)
-def test_impacts_leave_room_for_every_shift(what: str) -> None:
-    for seed in range(20):
+def test_impacts_lie_anywhere_and_can_be_shifted(what: str) -> None:
+    times = []
+    for seed in range(40):
         c = foley.clip(_one(what, seed, kind="impact"))
         assert c.end == 6.0
         (event,) = c.events
         assert event.what == what
         assert event.seen == event.heard
         assert event.heard is not None
-        for shift in (-2.5, -0.4, 0.4, 2.5):
-            assert 0.3 <= event.heard + shift <= c.end - 0.3
+        assert any(0.3 <= event.heard + shift <= c.end - 0.3 for shift in (-2.5, 2.5))
+        times.append(event.heard)
+    counts, _ = np.histogram(times, bins=4, range=(0.6, 5.4))
+    assert sum(counts) == 40
+    assert min(counts) >= 3  # ten are expected in each quarter
     for duration in (0.5, 4.0, 12.0):
         (t,) = foley.scene(1, kind="impact", duration=duration).sources[0].times
-        assert 0.3 * duration < t < 0.7 * duration
+        assert 0.05 * duration < t < 0.95 * duration
 
 
 @pytest.mark.parametrize("what", foley.IMPACTS)

@@ -38,12 +38,26 @@ SOUND: list[dict[str, object]] = [
     {"kind": "mute"},
     {"kind": "shift", "seconds": 0.4},
     {"kind": "shift", "seconds": -0.4},
+    {"kind": "shift", "seconds": 0.4, "fill": "room"},
+    {"kind": "mute", "fill": "room"},
+    {"kind": "hush", "seconds": 0.4, "fill": "room"},
+    {"kind": "hush", "seconds": -0.4},
     {"kind": "swap", "donor": "d"},
     {"kind": "drop_stem", "stem": "one"},
     {"kind": "background", "background": "rain"},
     {"kind": "tone"},
     {"kind": "noise"},
 ]
+
+
+def struck(seconds: float = 6.0, at: float = 3.0, seed: int = 0, room: float = 0.002) -> Media:
+    """Faint pink-ish hiss in stereo (the right channel half as loud) and one loud decaying knock."""
+    hiss = noise_wave(seconds, RATE, seed, 1.0)[0]
+    hiss = np.convolve(hiss, np.ones(8) / 8, "same")
+    hiss *= room / np.sqrt(np.mean(hiss**2))
+    t = np.arange(hiss.size) / RATE - at
+    knock = np.where(t >= 0, 0.7 * np.sin(2 * np.pi * 900 * t) * np.exp(-12 * np.maximum(t, 0)), 0.0)
+    return media(np.stack([hiss + knock, 0.5 * (hiss + knock)]).astype(np.float32))
 
 
 def changed(m: Media, fields: dict[str, object]) -> Media:
@@ -394,3 +408,82 @@ def test_drop_stem_slips() -> None:
         apply(m, Intervention(kind="drop_stem", stem="drum"), stems={**stems, "drum": noise_wave(1, RATE)})
     with pytest.raises(ValueError, match="do not add up to this clip's sound"):
         apply(clip(seed=77), Intervention(kind="drop_stem", stem="drum"), stems=stems)
+
+
+def spectrum_db(wave: Wave) -> np.ndarray:
+    """Power in eight bands, in dB, of the channels' mean."""
+    power = np.abs(np.fft.rfft(wave.mean(axis=0))) ** 2 / wave.shape[-1]
+    return np.asarray(10 * np.log10([band.mean() for band in np.array_split(power[1:], 8)]))
+
+
+@pytest.mark.parametrize("seconds", [2.0, -2.0])
+def test_a_shift_filled_with_room_tone_has_no_edge_to_be_heard(seconds: float) -> None:
+    m = struck()
+    moved = sound(do(m, "shift", seconds=seconds, fill="room"))
+    n = round(2.0 * RATE)
+    fill, rest = (moved[:, :n], moved[:, n:]) if seconds > 0 else (moved[:, -n:], moved[:, :-n])
+    had = sound(m)[:, :-n] if seconds > 0 else sound(m)[:, n:]
+    np.testing.assert_array_equal(rest, had)  # what is moved is moved bit for bit
+    quiet = sound(m)[:, : 2 * RATE]
+    assert np.sqrt(np.mean(fill**2)) == pytest.approx(np.sqrt(np.mean(quiet**2)), rel=0.15)
+    np.testing.assert_allclose(spectrum_db(fill), spectrum_db(quiet), atol=1.5)
+    np.testing.assert_allclose(fill[1], fill[0] / 2, atol=1e-6)  # what the channels have in common stays
+    for other in (quiet, fill[:, ::-1]):  # and it is no copy of anything
+        assert abs(np.corrcoef(fill[0], other[0])[0, 1]) < 0.05
+
+
+def test_room_tone_is_the_same_each_time_and_never_louder_than_the_quietest_moment() -> None:
+    m = struck()
+    a, b = (sound(do(m, "shift", seconds=2.0, fill="room", seed=s)) for s in (0, 1))
+    np.testing.assert_array_equal(a, sound(do(m, "shift", seconds=2.0, fill="room")))
+    assert not np.array_equal(a[:, :RATE], b[:, :RATE])
+    dead = struck()
+    silent = sound(dead).copy()
+    silent[:, : 2 * RATE] = 0
+    filled = sound(do(dead.with_wave(silent), "shift", seconds=1.0, fill="room"))
+    assert not filled[:, :RATE].any()  # its quietest moment is digital silence, and so is the fill
+
+
+def test_a_hush_fills_what_a_shift_fills_and_moves_nothing() -> None:
+    m = struck()
+    for fill in ("silence", "room"):
+        for seconds in (2.0, -2.0):
+            hushed = sound(do(m, "hush", seconds=seconds, fill=fill))
+            moved = sound(do(m, "shift", seconds=seconds, fill=fill))
+            n = round(2.0 * RATE)
+            edge = np.s_[:, :n] if seconds > 0 else np.s_[:, -n:]
+            rest = np.s_[:, n:] if seconds > 0 else np.s_[:, :-n]
+            np.testing.assert_array_equal(hushed[edge], moved[edge])
+            np.testing.assert_array_equal(hushed[rest], sound(m)[rest])
+    knock = (Event("knock", 3.0, 3.0),)
+    apply(m, Intervention(kind="hush", seconds=2.6), events=knock)
+    for seconds in (2.8, -2.8):
+        with pytest.raises(ValueError, match="hides 'knock'"):
+            apply(m, Intervention(kind="hush", seconds=seconds), events=knock)
+    with pytest.raises(ValueError, match="milliseconds"):
+        do(m, "hush", seconds=2000.0)
+
+
+def test_an_empty_room_has_nothing_of_the_clip_in_it() -> None:
+    steady = media(tone_wave(4.0, RATE))  # never quiet: its own quietest moment is the tone itself
+    room = sound(do(steady, "mute", fill="room"))
+    assert -46 < 20 * np.log10(np.sqrt(np.mean(room**2))) < -44
+    assert abs(np.corrcoef(room[0], sound(steady)[0])[0, 1]) < 0.05
+    power = np.abs(np.fft.rfft(room[0])) ** 2
+    at = round(440 * room.shape[1] / RATE)
+    assert power[at - 2 : at + 3].sum() < 20 * np.median(power[at - 200 : at + 200]) * 5
+    faint = sound(do(struck(room=0.0001), "mute", fill="room"))
+    assert 20 * np.log10(np.sqrt(np.mean(faint**2))) == pytest.approx(-62, abs=0.5)
+
+
+def test_an_unseen_shift_is_a_shift_with_a_black_picture() -> None:
+    m = struck()
+    seen, dark = (do(m, "shift", seconds=1.0, fill="room", unseen=u) for u in (False, True))
+    assert seen.frames is m.frames
+    assert dark.frames is not None
+    assert not dark.frames.any()
+    np.testing.assert_array_equal(sound(dark), sound(seen))
+    keys = {
+        Intervention(kind="shift", seconds=1.0, fill=f, unseen=u).key for f in ("silence", "room") for u in (0, 1)
+    }  # type: ignore[arg-type]
+    assert len(keys) == 4

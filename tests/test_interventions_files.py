@@ -349,3 +349,24 @@ def test_real_clips(tmp_path: Path, what: Intervention) -> None:
         if what.kind in ("swap", "background"):
             assert done.residual_lu is not None
             assert done.residual_lu < 3
+
+
+@pytest.mark.parametrize("seconds", [0.8, -0.8])
+def test_controls_of_a_shift_are_written_and_measured(folder: Path, tmp_path: Path, seconds: float) -> None:
+    clip = folder / "knock.mp4"
+    moved = render(clip, iv("shift", seconds=seconds, fill="room"), tmp_path / "moved.mp4")
+    dark = render(clip, iv("shift", seconds=seconds, fill="room", unseen=True), tmp_path / "dark.mp4")
+    hushed = render(clip, iv("hush", seconds=seconds, fill="room"), tmp_path / "hush.mp4")
+    assert moved.lag == pytest.approx(seconds, abs=0.001)
+    assert dark.lag == pytest.approx(seconds, abs=0.001)
+    assert hushed.lag == pytest.approx(0.0, abs=0.001)
+    assert (moved.picture, hushed.picture, dark.picture, dark.video_error) == (
+        "identical",
+        "identical",
+        "encoded",
+        0,
+    )
+    assert moved.audio_hash == dark.audio_hash != hushed.audio_hash
+    room = render(clip, iv("mute", fill="room"), tmp_path / "room.mp4")
+    assert room.peak is not None
+    assert 0 < room.peak < 0.05

@@ -179,7 +179,8 @@ def test_items_are_those_of_an_audit() -> None:
 
 
 def test_partners_are_of_distinct_classes_and_evenly_used() -> None:
-    clips = [c for c in open_clips("foley", limit=150, seed=3).clips if len(c.heard) == 1]
+    # Of one length: what is heard late in a long clip is no donor for a short one.
+    clips = [c for c in open_clips("foley", limit=150, seed=3).clips if len(c.heard) == 1 and c.end == 4.0]
     found = partners(clips, 0, 10)
     assert set(found) == {c.id for c in clips}
     by_id = {c.id: c for c in clips}
@@ -285,7 +286,8 @@ def test_shift_answers_say_direction_gap_and_both_times(parts: dict[str, list[Pa
             )  # no sentence contradicts itself
         wrong_ways.add((said.label, wrong.label))
     assert wrong_ways == {(a, b) for a in ("SYNC", "DELAY", "EARLY") for b in ("SYNC", "DELAY", "EARLY") if a != b}
-    assert Counter(p.item.target for p in rows)["SYNC"] * 3 == len(rows)
+    told = Counter(str(p.item.target) for p in rows)
+    assert len(rows) / 3 <= told["SYNC"] <= len(rows) / 2  # a third where clips allow both directions
     assert {p.chosen for p in parts["shift"] if p.item.style == "direct"} == {"A", "B", "C"}
 
 

@@ -17,8 +17,12 @@ from earwitness.protocols.thud_tables import AXES, avg_gap, axis, three_class
 from earwitness.records import Answer, Clip, Estimate, Event, Item, Judged, Score
 from tables import cell, judge, table, value
 
-CLIPS = [*foley.clip_set(12, seed=1).clips, *foley.clip_set(12, seed=2, kind="impact").clips]
-ITEMS = thud.items(CLIPS, Settings())
+STRUCK = foley.clip_set(260, seed=2, kind="impact").clips
+CENTRAL = [c for c in STRUCK if fits(c, 2.5) and fits(c, -2.5)][:12]  # these allow the published design
+CLIPS = [*foley.clip_set(12, seed=1).clips, *CENTRAL]
+PUBLISHED = Settings(thud_conditions=("original", "shift", "ladder", "mute", "swap"))
+ITEMS = thud.items(CLIPS, PUBLISHED)
+CONTROLLED = thud.items(STRUCK[:60], Settings())
 NEUTRAL = [i for i in ITEMS if i.style == "neutral"]
 
 
@@ -183,7 +187,7 @@ def test_the_items_are_the_published_design() -> None:
             assert item.target == "MISMATCH"
             assert not set(item.seen) & set(item.heard)
     assert len({i.id for i in ITEMS}) == len(ITEMS)
-    assert {i.id for i in thud.items(CLIPS[::-1], Settings())} == {i.id for i in ITEMS}
+    assert {i.id for i in thud.items(CLIPS[::-1], PUBLISHED)} == {i.id for i in ITEMS}
 
 
 def test_shifts_that_nobody_could_hear_are_left_out_and_counted() -> None:
@@ -201,7 +205,7 @@ def test_shifts_that_nobody_could_hear_are_left_out_and_counted() -> None:
     assert not fits(msgspec.structs.replace(single, events=(Event("drum", None, 4.0),)), 0.4)
     assert not [i for i in thud.items([beats], Settings()) if i.question == "shift"]
     lines = thud.skipped([beats, single, Clip(id="mum", path="x", seen=("cat",))], Settings())
-    assert any("5 of 10 shifts refused" in line for line in lines)
+    assert any("10 of 20 shifts refused" in line for line in lines)
     assert any("no heard class" in line for line in lines)
 
 
@@ -223,3 +227,75 @@ def test_avg_gap_has_a_width_where_all_answers_agree(says: Callable[[Item], str]
     assert gap.value == value
     assert gap.high - gap.low > 0.1
     assert -1 <= gap.low <= value <= gap.high <= 1
+
+
+def test_clips_of_one_direction_are_used_as_often_late_as_early() -> None:
+    moved = thud.shifts(STRUCK, Settings())
+    for level in ("shift", 1.6, 1.2, 0.8, 0.4):
+        some = [
+            (i, s)
+            for i, shifts in moved.items()
+            for c, s in shifts
+            if (c == level if level == "shift" else (c, abs(s)) == ("ladder", level))
+        ]
+        late, early = ({i for i, s in some if sign * s > 0} for sign in (1, -1))
+        assert len(late) == len(early) > 20
+        assert late - early
+        assert early - late  # clips of one direction are among them
+    clips = {c.id: c for c in STRUCK}
+    assert all(fits(clips[i], s) for i, shifts in moved.items() for _, s in shifts)
+    assert thud.shifts(STRUCK[::-1], Settings()) == moved
+
+
+def test_an_untouched_sound_may_lie_wherever_a_moved_one_does() -> None:
+    """Else the ear alone tells a shift: in the first set of impacts, all of them lay mid-clip."""
+    heard = [e.heard or 0.0 for c in STRUCK for e in c.events]
+    asked = [i for i in CONTROLLED if i.condition == "shift"]
+    clips = {c.id: c for c in STRUCK}
+    moved = [(clips[i.clip].events[0].heard or 0.0) + i.offset for i in asked]
+    low, high = np.quantile(moved, (0.25, 0.75))
+    assert np.mean([t < low for t in heard]) > 0.05
+    assert np.mean([t > high for t in heard]) > 0.05
+
+
+def test_controls_of_a_shift_change_nothing_that_is_asked_or_everything() -> None:
+    by = {c: [i for i in CONTROLLED if i.condition == c] for c in ("hush", "unseen", "shift", "mute_room")}
+    assert all(by.values())
+    for item in by["hush"]:
+        assert (item.target, item.offset, item.intervention.kind) == ("SYNC", 0.0, "hush")
+    assert {(i.clip, i.style, i.offset) for i in by["unseen"]} == {(i.clip, i.style, i.offset) for i in by["shift"]}
+    for item in by["unseen"]:
+        assert (item.target, item.seen) == (None, ())
+        assert item.intervention.unseen
+    for item in by["mute_room"]:
+        assert (item.target, item.heard, item.intervention.fill) == ("SILENT", (), "room")
+    assert all(i.intervention.fill == "room" for c in ("hush", "unseen", "shift") for i in by[c])
+
+
+def test_who_hears_the_fill_is_found_out_by_the_controls() -> None:
+    """Right about every shift, by its filled edge: so also in the dark, and where nothing was moved."""
+
+    def edges(item: Item) -> str:
+        by = item.intervention.seconds
+        label = "SYNC" if item.question != "shift" or by == 0 else "DELAY" if by > 0 else "EARLY"
+        if item.question == "shift":
+            return questions.wording("shift", label, item.style, seen=("x",), heard=("x",), offset=by or None)
+        return listener(item)
+
+    made = table(thud.tables(judge(CONTROLLED, edges)), "thud_controls_direct")
+    assert value(made, "moved: direction right", "rate") == 1.0
+    assert value(made, "moved, picture black: direction right", "rate") == 1.0
+    assert value(made, "what the picture adds", "rate") == 0.0
+    assert value(made, "untouched: called shifted", "rate") == 0.0
+    assert value(made, "filled, not moved: called shifted", "rate") == 1.0
+
+    def looks(item: Item) -> str:
+        if item.condition == "unseen":
+            return questions.wording("shift", "SYNC", item.style, seen=(), heard=("x",), offset=None)
+        return listener(item)
+
+    made = table(thud.tables(judge(CONTROLLED, looks)), "thud_controls_direct")
+    assert value(made, "moved, picture black: direction right", "rate") == 0.0
+    assert value(made, "what the picture adds", "rate") == 1.0
+    assert value(made, "filled, not moved: called shifted", "rate") == 0.0
+    assert value(made, "only room tone left: hears a sound", "rate") == 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from earwitness import questions as q
+from earwitness.questions.timing import seconds_in
 from earwitness.records import REFUSED, UNPARSED
 
 U, R = UNPARSED, REFUSED
@@ -190,3 +191,19 @@ def test_judge_shift(text: str, label: str, offset: float | None) -> None:
 def test_moments_are_kept_apart() -> None:
     verdict = q.judge_shift("The impact is heard at 3.1 s while seen at 5.0 s")
     assert (verdict.t_seen, verdict.t_heard) == (5.0, 3.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("the hit is seen at about 1.0-1.1s and heard at 3.2 s", [1.05, 3.2]),
+        ("heard at around 2 to 3 seconds", [2.5]),
+        ("at 500-600 ms", [0.55]),
+        ("at 1.0 s to 1.2 s", [1.1]),
+        ("at 3.1", [3.1]),
+        ("sampled at 1.5 fps", []),
+        ("sampled at 2-3 fps", []),
+    ],
+)
+def test_a_range_of_times_is_its_middle_also_after_at(text: str, seconds: list[float]) -> None:
+    assert [t.seconds for t in seconds_in(text)] == pytest.approx(seconds)

@@ -302,6 +302,45 @@ def test_dprime_by_hand() -> None:
     assert e.low < e.value < e.high
 
 
+def test_difference_of_two_dprimes_is_paired_by_question() -> None:
+    truth = [i % 2 == 0 for i in range(80)]
+    rng = np.random.default_rng(2)
+    first = [bool(t) if rng.random() < 0.8 else not t for t in truth]
+    second = [bool(t) if rng.random() < 0.95 else not t for t in truth]
+    e = have(stats.dprime_difference(first, second, truth, clips(20, 4)))
+    a, b = (have(stats.detection(s, truth, clips(20, 4)).dprime) for s in (first, second))
+    assert e.value == pytest.approx(b.value - a.value)
+    back = have(stats.dprime_difference(second, first, truth, clips(20, 4)))
+    assert (back.value, back.low, back.high) == pytest.approx((-e.value, -e.high, -e.low))
+    same = have(stats.dprime_difference(first, first, truth, clips(20, 4)))
+    assert same.value == same.low == same.high == 0.0  # what is hard for both cancels out
+    partly = [None, *first[1:]]
+    assert have(stats.dprime_difference(partly, second, truth, clips(20, 4))).n == 79
+    assert stats.dprime_difference([True], [True], [True], ["a"]) is None
+    with pytest.raises(ValueError, match="one truth and one cluster"):
+        stats.dprime_difference([True], [True], [], ["a"])
+
+
+def test_difference_of_two_dprimes_covers_the_truth() -> None:
+    """40 clips of four questions; each clip has a bent of its own that both answerers share."""
+    rng = np.random.default_rng(5)
+    truth = [True, True, False, False] * 40
+    labels = [str(i // 4) for i in range(160)]
+    z, held = scipy_stats.norm, []
+    want = (z.ppf(0.9) - z.ppf(0.2)) - (z.ppf(0.7) - z.ppf(0.4))
+    for _ in range(300):
+        bent = np.repeat(rng.standard_normal(40) * 0.6, 4)
+
+        def says(hit: float, false: float, bent: np.ndarray = bent) -> list[bool]:
+            scale = np.sqrt(1 + 0.6**2)  # so that the rates over all clips are those asked for
+            level = np.where(truth, z.ppf(hit), z.ppf(false)) * scale
+            return list(level + bent + rng.standard_normal(160) > 0)
+
+        e = have(stats.dprime_difference(says(0.7, 0.4), says(0.9, 0.2), truth, labels))
+        held.append(e.low <= want <= e.high)
+    assert 0.91 <= np.mean(held) <= 0.99
+
+
 def test_dprime_of_an_always_yes_answerer_is_zero_and_its_bias_is_to_yes() -> None:
     truth = [i % 2 == 0 for i in range(80)]
     d = stats.detection([True] * 80, truth, clips(20, 4))

@@ -28,9 +28,10 @@ Wave = NDArray[np.float32]  # [channels, samples] in [-1, 1]
 
 Evidence = Literal["audio", "video", "sync", "text"]
 InterventionKind = Literal[
-    "original", "sham", "mute", "no_track", "shift", "swap", "drop_stem", "background", "black", "freeze",
+    "original", "sham", "mute", "no_track", "shift", "hush", "swap", "drop_stem", "background", "black", "freeze",
     "no_frames", "tone", "noise",
 ]  # fmt: skip
+Fill = Literal["silence", "room"]
 
 UNPARSED = "UNPARSED"
 REFUSED = "REFUSED"
@@ -156,7 +157,9 @@ class Intervention(msgspec.Struct, frozen=True, kw_only=True):
     """What is done to a clip's media, as data. ``interventions.apply`` does it; EFFECT says what it means."""
 
     kind: InterventionKind = "original"
-    seconds: float = 0.0  # shift: > 0 = sound late
+    seconds: float = 0.0  # shift: > 0 = sound late; hush: so much of its beginning (> 0) or end (< 0) is filled
+    fill: Fill = "silence"  # mute, shift, hush: what is put where there is no sound: zeros, or the clip's room tone
+    unseen: bool = False  # shift: the picture is black as well: what can be told by ear alone?
     donor: str | None = None  # swap: Clip.id whose sound replaces this clip's
     stem: str | None = None  # drop_stem: name of the stem left out
     background: str | None = None  # background: wind, bird, rain, electric drill, thunder
@@ -167,11 +170,13 @@ class Intervention(msgspec.Struct, frozen=True, kw_only=True):
         """Short readable key, e.g. ``shift+2.10``; equal keys on one clip mean equal media."""
         extra = {
             "shift": f"{self.seconds:+.2f}",
+            "hush": f"{self.seconds:+.2f}",
             "swap": f":{self.donor}",
             "drop_stem": f":{self.stem}",
             "background": f":{self.background}",
         }.get(self.kind, "")
-        return f"{self.kind}{extra}" + (f"#{self.seed}" if self.seed else "")
+        room, dark = "~room" if self.fill == "room" else "", "~unseen" if self.unseen else ""
+        return f"{self.kind}{extra}{room}{dark}" + (f"#{self.seed}" if self.seed else "")
 
 
 class Filler(msgspec.Struct, frozen=True):

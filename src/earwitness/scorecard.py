@@ -17,7 +17,7 @@ from typing import Literal
 from earwitness import stats
 from earwitness.protocols.cells import Hit, alike, cluster_of, is_label, paired, right, share
 from earwitness.protocols.mma_tables import abstaining
-from earwitness.protocols.thud_tables import AXES
+from earwitness.protocols.thud_tables import AXES, DESYNC, said_right
 from earwitness.questions import clean
 from earwitness.records import NONE_OF_THE_ABOVE, Cell, Estimate, Item, Judged, Row, Table
 from earwitness.scoring import UNSCORED
@@ -84,6 +84,7 @@ def _confuse(target: str, style: str) -> Callable[[Item], bool]:
     return fits
 
 
+DPRIME_STYLES = ("leading", "neutral")
 MEASURES: tuple[Measure, ...] = (
     Measure("untouched clips: right", "high", _where(condition=UNTOUCHED)),
     Measure("conflict, asked what is heard: right", "high", _mma("audio_swapped", "audio"), right, 0.85),
@@ -114,6 +115,18 @@ MEASURES: tuple[Measure, ...] = (
         for style in ("neutral", "direct")
     ),
     *(
+        Measure(
+            f"{what} ({style})", "low",
+            _where(protocol="thud", condition=condition, question=question, style=style), hit, goal,
+        )
+        for style in ("neutral", "direct")
+        for what, condition, question, hit, goal in (
+            ("moved, picture black: direction right", "unseen", "shift", said_right, None),
+            ("filled as if moved: called shifted", "hush", "shift", is_label(*DESYNC), 0.1),
+            ("only room tone left: hears a sound", "mute_room", "mute", is_label("SOUND_DESCRIBED"), 0.1),
+        )
+    ),
+    *(
         Measure(f"{what} ({style})", "high", _confuse(target, style))
         for style in ("leading", "neutral")
         for what, target in (("sound left out: says no", "no"), ("still sounding: says yes", "yes"))
@@ -128,11 +141,11 @@ MEASURES: tuple[Measure, ...] = (
 def card(judged: Sequence[Judged]) -> dict[str, Estimate | None]:
     """Measure -> its estimate; None where the run has no such answer. The last ones are d' by style of question."""
     found = {m.label: share([j for j in judged if m.of(j.item)], m.hit) for m in MEASURES}
-    return {**found, **{f"is there a sound of it: d' ({s})": _dprime(judged, s) for s in ("leading", "neutral")}}
+    return {**found, **{f"is there a sound of it: d' ({s})": _dprime(judged, s) for s in DPRIME_STYLES}}
 
 
-def _dprime(judged: Sequence[Judged], style: str) -> Estimate | None:
-    """d' on left-out things and the same things with their sound on, as the protocol's headline row."""
+def _detected(judged: Sequence[Judged], style: str) -> list[Judged]:
+    """Left-out things and the same things with their sound on, as in the protocol's headline row."""
     asked = [
         j for j in judged if (j.item.protocol, j.item.question, j.item.style) == ("av_confuse", "muted", style)
     ]
@@ -142,10 +155,29 @@ def _dprime(judged: Sequence[Judged], style: str) -> Estimate | None:
         *dropped,
         *(j for j in asked if j.item.condition == "full" and (j.item.clip, clean(j.item.asked or "")) in twins),
     ]
-    truth = [clean(j.item.target or "") == "yes" for j in some]
+    return some
+
+
+def _yes(some: Sequence[Judged]) -> tuple[list[bool | None], list[bool]]:
+    """Whether yes was said, and whether it is right."""
+    return [is_label("yes")(j) for j in some], [clean(j.item.target or "") == "yes" for j in some]
+
+
+def _dprime(judged: Sequence[Judged], style: str) -> Estimate | None:
+    some = _detected(judged, style)
+    said, truth = _yes(some)
     if not any(truth) or all(truth):
         return None
-    return stats.detection([is_label("yes")(j) for j in some], truth, cluster_of(some)).dprime
+    return stats.detection(said, truth, cluster_of(some)).dprime
+
+
+def _dprime_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
+    first = {j.item.id: j for j in _detected(before, style)}
+    second = [j for j in _detected(after, style) if j.item.id in first]
+    if not second:
+        return None
+    said, truth = _yes(second)
+    return stats.dprime_difference(_yes([first[j.item.id] for j in second])[0], said, truth, cluster_of(second))
 
 
 def natural(before: Sequence[Judged], after: Sequence[Judged], margin: float = MARGIN) -> Estimate | None:
@@ -175,7 +207,11 @@ def table(runs: Mapping[str, Sequence[Judged]]) -> Table:
         m = by_label.get(label)
         if two is not None:
             first, second = ([j for j in some if m is not None and m.of(j.item)] for some in two)
-            cells.append(None if m is None else paired(second, first, lambda i: i.id, m.hit))
+            if m is not None:
+                cells.append(paired(second, first, lambda i: i.id, m.hit))
+            else:
+                style = next(s for s in DPRIME_STYLES if label.endswith(f"({s})"))
+                cells.append(_dprime_change(*two, style))
         cells.append(_goal(m))
         rows.append(Row(label, tuple(cells)))
     caption = "Shares (d' apart) with 95 % intervals, clustered by source clip. Goal: what a repair should reach."

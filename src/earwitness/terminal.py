@@ -93,11 +93,11 @@ def show(value: object) -> str:
     return str(value)
 
 
-def bar() -> Progress:
-    """A progress bar with a count of failures."""
+def bar(said: str = "[red]{task.fields[failed]}") -> Progress:
+    """A progress bar; ``said`` is what stands behind it: a count of failures, unless said otherwise."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("[red]{task.fields[failed]}"), console=err,
+        TimeRemainingColumn(), TextColumn(said), console=err,
     )  # fmt: skip
 
 

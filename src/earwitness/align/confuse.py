@@ -82,15 +82,17 @@ def _crossed(alone: Sequence[Clip], stock: Stock) -> Iterator[tuple[Clip, Clip]]
 def _left_out(clip: Clip, thing: str, other: str, style: str) -> list[Pair]:
     """X, X left out: no. X, Y left out: yes."""
     return [
-        _yes_no(av_confuse._instrument(clip, thing, thing, style), f"{thing} is seen, its sound is left out"),
-        _yes_no(av_confuse._instrument(clip, other, thing, style), f"{other} is left out, {thing} still sounds"),
+        _yes_no(av_confuse.instrument_item(clip, thing, thing, style), f"{thing} is seen, its sound is left out"),
+        _yes_no(
+            av_confuse.instrument_item(clip, other, thing, style), f"{other} is left out, {thing} still sounds"
+        ),
     ]
 
 
 def _elsewhere(clip: Clip, thing: str, other: Clip, style: str) -> list[Pair]:
     """X where it sounds: yes. X where it is neither seen nor heard: no."""
     return [
-        _yes_no(av_confuse._instrument(clip, None, thing, style), f"{thing} is heard"),
+        _yes_no(av_confuse.instrument_item(clip, None, thing, style), f"{thing} is heard"),
         _yes_no(_asked(other, Intervention(), thing, style, other.heard), f"{thing} is not there"),
     ]
 
@@ -163,14 +165,14 @@ def modified(stock: Stock, styles: Sequence[str]) -> Plan:
     units = [
         Unit(f"modified/{clip.id}/{name}", clip.id, name, 2, partial(_modified, stock, clip, name, turn))
         for clip in clips
-        for turn, name in enumerate(av_confuse._backgrounds(clip, stock.settings))
+        for turn, name in enumerate(av_confuse.fitting_backgrounds(clip, stock.settings))
     ]
     lost = len(stock.clips) - len(clips)
     return Plan(units, counted(len(stock.clips), lost, "lack a seen or a heard class: sound not replaced"))
 
 
 def _modified(stock: Stock, clip: Clip, name: str, turn: int) -> list[Pair]:
-    items = {i.asked: i for i in av_confuse._descriptions(clip, stock.settings)}
+    items = {i.asked: i for i in av_confuse.description_items(clip, stock.settings)}
     own, new = phrases.described(clip.seen, clip.heard, turn), phrases.described(clip.seen, (name,), turn)
     return [
         pair(items[name], "modified", new, own, f"the sound was replaced by {name}"),

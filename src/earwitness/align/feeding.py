@@ -2,7 +2,8 @@
 
 A clip's picture and sound pass their towers once each, whatever is asked of them and whatever is done to the
 other (``QwenOmni.encode``: caches by content). With frozen towers that is exact for as long as training lasts. What
-is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash.
+is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash. Features
+are kept up to ``cache_bytes`` for pictures and as much for sounds; what had to be let go is rendered and encoded again.
 
 ``Feeder`` holds a model under audit (a ``QwenOmni``) and the clips; ``row`` makes a row of a prompt and an answer.
 """
@@ -17,23 +18,25 @@ from earwitness.align.packing import Row, Shown
 from earwitness.audit import Bank
 from earwitness.interventions import filled
 from earwitness.models import qwen_inputs as inputs
-from earwitness.models.qwen_cache import Heard, Seen
+from earwitness.models.qwen_cache import FeatureCache, Heard, Seen
 from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import ClipSet, Item, Media, Pair
 
-Known = tuple[inputs.Kind, object, object]  # kind, content of the picture, content of the sound
+Known = tuple[inputs.Kind, str | None, str | None]  # kind, content of the picture, content of the sound
+Fed = tuple[inputs.Kind, str | None, str | None, Seen | None, Heard | None]
+CACHE_BYTES = 8 << 30  # a 10 s clip of a 7B model has 25 MB of features
 
 
 class Feeder:
     """Rows for a model, from items on clips."""
 
-    def __init__(self, model: QwenOmni, clips: ClipSet) -> None:
+    def __init__(self, model: QwenOmni, clips: ClipSet, cache_bytes: int = CACHE_BYTES) -> None:
         self.model = model
         self._bank = Bank(clips, model.view)
         self._known: dict[tuple[str, str], Known] = {}
         self._texts: dict[tuple[inputs.Kind, str], tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self._seen: dict[object, Seen] = {}
-        self._heard: dict[object, Heard] = {}
+        self._seen: FeatureCache[Seen] = FeatureCache(cache_bytes)
+        self._heard: FeatureCache[Heard] = FeatureCache(cache_bytes)
         vocabulary = model.processor.tokenizer.get_vocab()
         self.end = int(vocabulary.get("<|im_end|>", model.processor.tokenizer.eos_token_id))
         self.pad = int(model.processor.tokenizer.pad_token_id or 0)
@@ -42,37 +45,56 @@ class Feeder:
         """The item's clip under its intervention, decoded."""
         return self._bank.condition(item.clip, item.intervention)
 
-    def _encoded(self, items: Sequence[Item]) -> None:
-        """Put what the items show through the towers, as far as it is new."""
+    def _encoded(self, items: Sequence[Item]) -> dict[tuple[str, str], Fed]:
+        """What the items show, by clip and intervention; through the towers as far as it is not held."""
+        out: dict[tuple[str, str], Fed] = {}
         todo: dict[tuple[str, str], Media] = {}
         for item in items:
             name = (item.clip, item.intervention.key)
-            if name not in self._known and name not in todo:
-                todo[name] = self.media(item)
-                inputs.check_media(self.model.thinker, todo[name])
+            if name in out or name in todo:
+                continue
+            held = self._held(name)
+            if held is not None:
+                out[name] = held
+                continue
+            todo[name] = self.media(item)
+            inputs.check_media(self.model.thinker, todo[name])
         if not todo:
-            return
+            return out
         with torch.no_grad():
             seen, heard = self.model.encode(list(todo.values()))
         for (name, media), s, h in zip(todo.items(), seen, heard, strict=True):
-            self._known[name] = (inputs.kind_of(media), media.video_hash, media.audio_hash)
+            picture = None if s is None else media.video_hash
+            sound = None if h is None else media.audio_hash
+            self._known[name] = (inputs.kind_of(media), picture, sound)
+            out[name] = (*self._known[name], s, h)
             if s is not None:
-                self._seen.setdefault(media.video_hash, s)
+                self._seen.put(picture, s)
             if h is not None:
-                self._heard.setdefault(media.audio_hash, h)
+                self._heard.put(sound, h)
+        return out
+
+    def _held(self, name: tuple[str, str]) -> Fed | None:
+        """What is held of a clip under an intervention; None where it is new or a part of it had to go."""
+        if name not in self._known:
+            return None
+        kind, picture, sound = self._known[name]
+        seen = None if picture is None else self._seen.get(picture)
+        heard = None if sound is None else self._heard.get(sound)
+        if (picture is not None and seen is None) or (sound is not None and heard is None):
+            return None
+        return kind, picture, sound, seen, heard
 
     def shown(self, items: Sequence[Item]) -> list[tuple[Shown, tuple[int, ...]]]:
         """For each item what its prompt begins with, and the tokens of its question."""
-        self._encoded(items)
+        fed = self._encoded(items)
         thinker, out = self.model.thinker, []
         for item in items:
-            kind, picture, sound = self._known[item.clip, item.intervention.key]
+            kind, picture, sound, seen, heard = fed[item.clip, item.intervention.key]
             text = (kind, filled(item).prompt)
             if text not in self._texts:
                 self._texts[text] = inputs.split_prompt(thinker, filled(item), kind)
             before, after = self._texts[text]
-            seen = None if picture is None else self._seen[picture]
-            heard = None if sound is None else self._heard[sound]
             layout = inputs.lay_out(thinker, before, kind, seen, heard)
             out.append((Shown((picture, sound, before), layout, seen, heard), after))
         return out

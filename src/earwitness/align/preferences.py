@@ -8,9 +8,11 @@ two answers change places, in the same words: whoever does not listen cannot tel
 part       pairs of a unit                               rejected
 =========  ============================================  ======================================================
 ``mute``   muted; untouched                              hears what is seen; hears nothing
+``room``   only room tone left; untouched                as ``mute``
 ``swap``   another's sound; untouched                    finds a match; finds none
 ``ctp``    moved; untouched (late and early by turns)    in step; moved as its twin is
 ``shift``  as ``ctp``; and late; early                   as ``ctp``; and the other direction
+``hush``   filled as by a shift; moved (same fill)       moved; in step
 ``op``     two untouched clips                           the other clip's event, or its times
 ``sp``     what a model got wrong in a run; its twin     the model's own words; the truth of the first clip
 =========  ============================================  ======================================================
@@ -32,9 +34,9 @@ import msgspec
 from earwitness.align import phrases
 from earwitness.align.stock import Plan, Stock, Unit, counted, pair, partners
 from earwitness.protocols import thud
-from earwitness.protocols.making import finish, fits
+from earwitness.protocols.making import finish, fits, length
 from earwitness.questions import same
-from earwitness.records import Clip, Event, Intervention, Item, Pair
+from earwitness.records import Clip, Event, Fill, Intervention, Item, Pair
 
 # The three questions of thud_sft_video_train_with_audio.json (rakanWen/wvs-code, Apache-2.0).
 RELEASED = (
@@ -49,11 +51,18 @@ DRAWS = 3  # shifts drawn per clip and style
 APART = 1.0  # seconds between two clips' events whose times ``op`` exchanges
 
 
-def mute(stock: Stock, styles: Sequence[str]) -> Plan:
+def mute(stock: Stock, styles: Sequence[str], fill: Fill = "silence") -> Plan:
     """Is there a sound? On the muted clip and on the untouched one."""
+    part = "mute" if fill == "silence" else "room"
     clips = [c for c in stock.clips if c.heard]
     units = [
-        Unit(f"mute/{style}/{clip.id}/{turn}", clip.id, same(clip.heard[0]), 2, partial(_mute, clip, style, turn))
+        Unit(
+            f"{part}/{style}/{clip.id}/{turn}",
+            clip.id,
+            same(clip.heard[0]),
+            2,
+            partial(_mute, clip, style, turn, fill),
+        )
         for clip in clips
         for style in styles
         for turn in range(len(phrases.MUTE) if style not in ONE_WAY else 1)
@@ -61,20 +70,26 @@ def mute(stock: Stock, styles: Sequence[str]) -> Plan:
     return Plan(units, counted(len(stock.clips), len(stock.clips) - len(clips), "have no heard class: not muted"))
 
 
-def _mute(clip: Clip, style: str, turn: int) -> list[Pair]:
+def room(stock: Stock, styles: Sequence[str]) -> Plan:
+    """As ``mute``, but the room is still heard: silence is not digital silence."""
+    return mute(stock, styles, "room")
+
+
+def _mute(clip: Clip, style: str, turn: int, fill: Fill) -> list[Pair]:
     silent, sound = phrases.mute((), style, turn), phrases.mute(clip.heard, style, turn)
     asked = _asked(style)
-    gone = thud._item(clip, "mute", "mute", asked, Intervention(kind="mute"), None, None, 0.0)
-    there = thud._item(clip, "original", "mute", asked, Intervention(), None, None, 0.0)
+    part, condition = ("mute", "mute") if fill == "silence" else ("room", "mute_room")
+    gone = thud.item_of(clip, condition, "mute", asked, Intervention(kind="mute", fill=fill), None, None, 0.0)
+    there = thud.item_of(clip, "original", "mute", asked, Intervention(), None, None, 0.0)
     return [
-        pair(gone, "mute", silent, sound, "the sound is gone; what is seen is not heard"),
-        pair(there, "mute", sound, silent, "the clip is untouched and it sounds"),
+        pair(gone, part, silent, sound, "the sound is gone; what is seen is not heard"),
+        pair(there, part, sound, silent, "the clip is untouched and it sounds"),
     ]
 
 
 def swap(stock: Stock, styles: Sequence[str]) -> Plan:
     """Do sound and picture belong together? On the clip with another's sound and on the untouched one."""
-    clips = [c for c in stock.clips if thud._agrees(c)]
+    clips = [c for c in stock.clips if thud.agrees(c)]
     found = partners(clips, stock.seed, stock.twins)
     alone = sum(c.id not in found for c in clips)
     units = [
@@ -102,8 +117,8 @@ def _swap(clip: Clip, donor: Clip, style: str, turn: int) -> list[Pair]:
     other = phrases.swap(clip.seen, donor.heard, False, style, turn)
     iv = Intervention(kind="swap", donor=donor.id)
     asked = _asked(style)
-    changed = thud._item(clip, "swap", "swap", asked, iv, "MISMATCH", donor, 0.0)
-    there = thud._item(clip, "original", "swap", asked, Intervention(), None, None, 0.0)
+    changed = thud.item_of(clip, "swap", "swap", asked, iv, "MISMATCH", donor, 0.0)
+    there = thud.item_of(clip, "original", "swap", asked, Intervention(), None, None, 0.0)
     return [
         pair(changed, "swap", other, own, f"the sound is another clip's: {', '.join(donor.heard)}"),
         pair(there, "swap", own, other, "the clip is untouched: its sound is its own", donor.id),
@@ -125,6 +140,47 @@ def ctp(stock: Stock, styles: Sequence[str]) -> Plan:
     return _timed(stock, styles, "ctp", [(0, 1), (0, -1)])
 
 
+def hush(stock: Stock, styles: Sequence[str]) -> Plan:
+    """Is it the timing, or the fill? The filled clip against the moved one, with the same fill at the same edge.
+
+    Zeros and room tone by turns. Without these a shift is learned by its traces (docs/repair.md).
+    """
+    units: list[Unit] = []
+    none = 0
+    for clip in stock.clips:
+        event, whole = first_event(clip), length(clip)
+        if event is None or whole is None or abs(_lag(event)) > IN_STEP:
+            none += 1
+            continue
+        before = len(units)
+        for draw in range(DRAWS):
+            by = thud.band_shift(clip, msgspec.structs.replace(stock.settings, seed=stock.seed + draw))
+            units += [
+                Unit(
+                    f"hush/{style}/{clip.id}/{draw}/{edge}", clip.id, same(event.what), 2,
+                    partial(_hushed, clip, event, style, draw + n, edge),
+                )
+                for style in styles
+                for n, edge in enumerate(thud.hushes(clip, by))
+                if fits(clip, edge) or fits(clip, -edge)
+            ]  # fmt: skip
+        none += len(units) == before
+    return Plan(units, counted(len(stock.clips), none, "have no edge that could be filled: no hush"))
+
+
+def _hushed(clip: Clip, event: Event, style: str, turn: int, edge: float) -> list[Pair]:
+    fill: Fill = "room" if turn % 2 else "silence"
+    by = edge if fits(clip, edge) else -edge  # the same edge where the clip allows it
+    at = event.seen or 0.0
+    step, off = (phrases.shift(event.what, at, s, style, turn) for s in (0.0, by))
+    iv = Intervention(kind="hush", seconds=edge, fill=fill)
+    still = thud.item_of(clip, "hush", "shift", _asked(style), iv, None, None, 0.0)
+    return [
+        pair(_released(still, style, turn), "hush", step, off, "an edge is filled, nothing is moved", edge, turn),
+        pair(asked_when(clip, by, style, turn, fill), "hush", off, step, _told(by), edge, turn),
+    ]
+
+
 def _timed(stock: Stock, styles: Sequence[str], part: str, against: Sequence[tuple[int, int]]) -> Plan:
     units, lost = [], dict.fromkeys(("event", "step", "edge"), 0)
     for clip in stock.clips:
@@ -138,9 +194,8 @@ def _timed(stock: Stock, styles: Sequence[str], part: str, against: Sequence[tup
         any_fits = False
         for draw in range(DRAWS):
             by = thud.band_shift(clip, msgspec.structs.replace(stock.settings, seed=stock.seed + draw))
-            if not (fits(clip, by) and fits(clip, -by)):
-                continue
-            any_fits = True
+            may = {0: True, 1: fits(clip, by), -1: fits(clip, -by)}
+            any_fits = any_fits or may[1] or may[-1]
             units += [
                 Unit(
                     f"{part}/{style}/{clip.id}/{draw}/{one}{other}", clip.id, same(event.what), 2,
@@ -149,6 +204,7 @@ def _timed(stock: Stock, styles: Sequence[str], part: str, against: Sequence[tup
                 for style in styles
                 if draw == 0 or style != "direct"  # the untouched clip's closed row would be the same again
                 for n, (one, other) in enumerate(against)
+                if may[one] and may[other]
             ]  # fmt: skip
         lost["edge"] += not any_fits
     total = len(stock.clips)
@@ -190,12 +246,16 @@ def _told(by: float) -> str:
     )
 
 
-def asked_when(clip: Clip, by: float, style: str, turn: int = 0) -> Item:
+def asked_when(clip: Clip, by: float, style: str, turn: int = 0, fill: Fill = "room") -> Item:
     """Thud's question about synchrony on a clip whose sound is moved by ``by`` seconds (0 = untouched)."""
     truth = None if by == 0 else "DELAY" if by > 0 else "EARLY"
-    iv = Intervention() if by == 0 else Intervention(kind="shift", seconds=by)
-    asked = _asked(style)
-    item = thud._item(clip, "original" if by == 0 else "shift", "shift", asked, iv, truth, None, by)
+    iv = Intervention() if by == 0 else Intervention(kind="shift", seconds=by, fill=fill)
+    item = thud.item_of(clip, "original" if by == 0 else "shift", "shift", _asked(style), iv, truth, None, by)
+    return _released(item, style, turn)
+
+
+def _released(item: Item, style: str, turn: int) -> Item:
+    """The item in the words of the released file where that style is asked for."""
     if style != "released":
         return item
     return finish(msgspec.structs.replace(item, prompt=RELEASED[turn % len(RELEASED)], style=style))
@@ -250,4 +310,4 @@ def _op(clip: Clip, other: Clip, turn: int, what: str) -> list[Pair]:
     return out
 
 
-__all__ = ["asked_when", "ctp", "first_event", "mute", "op", "shift", "swap"]
+__all__ = ["asked_when", "ctp", "first_event", "hush", "mute", "op", "room", "shift", "swap"]

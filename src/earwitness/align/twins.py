@@ -38,7 +38,7 @@ def usable(stock: Stock, what: str) -> tuple[list[Clip], list[str]]:
     if len(stock.classes) < 2:
         return [], [f"{what}: a choice needs at least two classes, these clips have {len(stock.classes)}"]
     reasons = {
-        c.id: mma._why_not(c, stock.classes) or (None if c.seen else "without a seen class") for c in stock.clips
+        c.id: mma.why_not(c, stock.classes) or (None if c.seen else "without a seen class") for c in stock.clips
     }
     lines = [
         f"{what}: {list(reasons.values()).count(why)} of {len(stock.clips)} clips left out: {why}"
@@ -156,7 +156,7 @@ def _lost(stock: Stock, clip: Clip, turn: int) -> list[Pair]:
     right, out = _class(stock, clip), []
     turned = msgspec.structs.replace(stock.settings, seed=stock.seed + turn)
     for modality in BOTH:
-        item = mma._item(clip, "long_context", None, stock.classes, turned, "standard", turn, modality)
+        item = mma.item_of(clip, "long_context", None, stock.classes, turned, "standard", turn, modality)
         assert item is not None
         wrong = pick([c for c in item.choices if c != right], "other", stock.seed, clip.id, turn, modality)
         why = f"the words around the question say nothing of the clip; {right} is seen and heard"
@@ -168,7 +168,7 @@ def _item(
     stock: Stock, clip: Clip, condition: str, modality: Modality, style: str, turn: int, donor: Clip | None = None
 ) -> Item:
     swapped = donor if condition == "audio_swapped" else None
-    item = mma._item(clip, condition, swapped, stock.classes, stock.settings, style, turn, modality)
+    item = mma.item_of(clip, condition, swapped, stock.classes, stock.settings, style, turn, modality)
     assert item is not None  # only a drawn caption can lack a false class
     return item
 

@@ -56,7 +56,7 @@ def _changes(iv: Intervention, evidence: Evidence) -> bool:
     if iv.kind == "sham":  # written again: another wave, to the bit
         return evidence == "audio"
     return interventions.EFFECT[iv.kind][evidence] not in ("untouched", "moved") or (
-        evidence == "audio" and iv.kind == "shift"
+        (evidence == "audio" and iv.kind in ("shift", "hush")) or (evidence == "video" and iv.unseen)
     )
 
 

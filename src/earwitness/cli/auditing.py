@@ -129,17 +129,23 @@ def report(
 
 @app.command(
     epilog="Examples:\n\n`earwitness compare runs/before runs/after`\n\n"
-    "`earwitness compare runs/before runs/after --out runs/repair`"
+    "`earwitness compare runs/before runs/after --out runs/repair`\n\n"
+    "`earwitness compare runs/hans runs/mma runs/thud runs/ours --out runs/table`"
 )
 def compare(
     run_a: RunFolder,
     run_b: RunFolder,
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="further runs: then the scorecard of all of them"),
+    ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", "-o", help="folder for a page of both, instead of all tables here")
+        Path | None,
+        typer.Option("--out", "-o", help="folder for a page of both, not all tables here; of more: a table"),
     ] = None,
     embed: Annotated[bool, typer.Option(help="put the clips into the page: one file to send")] = False,
 ) -> None:
-    """Compare two runs on the same items, paired and clustered by clip (before/after, model A/B)."""
+    """Compare two runs on the same items, paired and clustered by clip (before/after, A/B); or line up more."""
     from earwitness import run as runs
     from earwitness import scorecard
     from earwitness.compare import compare_runs, names_of
@@ -147,8 +153,11 @@ def compare(
     from earwitness.report.changed import write_changes
     from earwitness.session.comparing import compare as write_page
 
-    if embed and out_folder is None:
-        fail("--embed is of the page: with --out")
+    if embed and (out_folder is None or more):
+        fail("--embed is of the page of two runs: with --out")
+    if more:
+        _line_up([run_a, run_b, *more], out_folder)
+        return
     try:
         names = names_of(run_a, run_b)
         if names[0] == names[1]:
@@ -171,6 +180,18 @@ def compare(
     show_tables(tables)
     if drawn is not None:
         out.print(f"charts: {drawn}", highlight=False, soft_wrap=True)
+
+
+def _line_up(folders: list[Path], out_folder: Path | None) -> None:
+    from earwitness.session.comparing import line_up
+
+    try:
+        marks, written = line_up(folders, out_folder)
+    except (ValueError, OSError) as error:
+        fail(error)
+    show_tables([marks])
+    if written is not None:
+        out.print(f"table: {written}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `earwitness power --gap 0.1`")

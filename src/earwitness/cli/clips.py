@@ -31,16 +31,22 @@ def look(
 
 @app.command(
     epilog="Examples:\n\n`earwitness render mute clip.mp4 -o muted.mp4`\n\n"
-    "`earwitness render shift clip.mp4 --by 0.4 -o late.mp4`\n\n"
+    "`earwitness render shift clip.mp4 --by 0.4 --fill room -o late.mp4`\n\n"
     "`earwitness render swap clip.mp4 donor.mp4 -o swapped.mp4`"
 )
 def render(
     kind: Annotated[
-        str, typer.Argument(help="sham, mute, no-track, shift, swap, drop-stem, background, black, freeze")
+        str, typer.Argument(help="sham, mute, no-track, shift, hush, swap, drop-stem, background, black, freeze")
     ],
     files: Annotated[list[Path], typer.Argument(help="the clip; for swap also the donor; for drop-stem its stems")],
     out_file: Annotated[Path, typer.Option("--out", "-o", help="file to write (.mp4)")],
-    by: Annotated[float, typer.Option(help="shift: seconds; positive = sound late")] = 0.0,
+    by: Annotated[
+        float, typer.Option(help="shift: seconds, positive = sound late; hush: so much of the beginning (end: < 0)")
+    ] = 0.0,
+    fill: Annotated[
+        Literal["silence", "room"], typer.Option(help="mute, shift, hush: zeros, or the clip's room tone")
+    ] = "silence",
+    unseen: Annotated[bool, typer.Option(help="shift: the picture black as well")] = False,
     name: Annotated[str | None, typer.Option(help="background: which; drop-stem: which stem")] = None,
     codec: Annotated[str, typer.Option(help="flac (exact) or aac")] = "flac",
     overwrite: Annotated[bool, typer.Option(help="replace an existing file")] = False,
@@ -49,7 +55,9 @@ def render(
     from earwitness import session
 
     try:
-        done = session.render(kind, files, out_file, by=by, name=name, codec=codec, overwrite=overwrite)
+        done = session.render(
+            kind, files, out_file, by=by, name=name, fill=fill, unseen=unseen, codec=codec, overwrite=overwrite
+        )
     except (ValueError, OSError) as error:
         fail(error)
     grid = Grid(show_header=False, box=None, pad_edge=False)

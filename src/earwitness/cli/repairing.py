@@ -6,18 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table as Grid
 
 from earwitness.cli.app import Model, app, fail, pair
-from earwitness.terminal import err, out, plain, show
+from earwitness.terminal import bar, err, out, plain, show
 
 
 @app.command(
@@ -47,7 +39,7 @@ def align(
         if dry_run:
             out.print(_settings(made))
             return
-        with _bar() as shown:
+        with bar("{task.fields[said]}") as shown:
             task = shown.add_task("preparing", total=None, said="")
 
             def progress(step: int, total: int, numbers: dict[str, float]) -> None:
@@ -67,13 +59,6 @@ def align(
         out.print(f"validation: {show(done.before)} before, {show(done.best)} at its best", highlight=False)
     out.print(f"model: {out_folder / 'model'}", highlight=False, soft_wrap=True)
     out.print(f"report: {out_folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[said]}"), console=err,
-    )  # fmt: skip
 
 
 def _settings(recipe: object) -> Grid:

@@ -17,17 +17,14 @@ server's."""
 from __future__ import annotations
 
 import ipaddress
-import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -38,8 +35,7 @@ from starlette.routing import Route
 from earwitness.curate.review import Desk
 from earwitness.curate.review_consensus import EPS_HEARD, EPS_SEEN
 from earwitness.curate.review_votes import CRITERIA, ReviewError, Vote, spelled
-from earwitness.serve import LOOPBACK
-from earwitness.serve.endpoints import listening
+from earwitness.serve import LOOPBACK, listening
 
 BODY = 64 << 10  # bytes of a vote at most
 KEY = "x-review-key"
@@ -327,51 +323,11 @@ async def _broken(_: Request, error: Exception) -> Response:
 # --- the server ------------------------------------------------------------------------------------------------
 
 
-def _server(made: Starlette) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            made, log_config=None, access_log=False, ws="none", lifespan="off", server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=2,
-        )
-    )  # fmt: skip
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    with listening(host, port) as at:
-        # asyncio does so only for sockets made as TCP by name; without it each answer waits 40 ms for an ACK.
-        at.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield at
-
-
 def run(desk: Desk, host: str, port: int, ready: Callable[[str], None] | None) -> None:
     """Serve until Ctrl-C; see ``review.serve``."""
-    with _listening(host, port) as at:
-        if ready is not None:
-            ready(_address(host, at.getsockname()[1]))
-        try:
-            _server(app(desk, host)).run(sockets=[at])
-        except KeyboardInterrupt:
-            return  # uvicorn has closed everything, then passes the signal on
+    listening.run(app(desk, host), host, port, ready, lifespan="off", grace=2)
 
 
-@contextmanager
-def running(desk: Desk, host: str, port: int) -> Iterator[str]:
+def running(desk: Desk, host: str, port: int) -> AbstractContextManager[str]:
     """Serve in a thread; see ``review.running``."""
-    with _listening(host, port) as at:
-        server = _server(app(desk, host))
-        thread = threading.Thread(target=server.run, args=([at],), name="earwitness-review", daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.005)
-        if not server.started:
-            raise RuntimeError("the server did not start")
-        try:
-            yield _address(host, at.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join()
+    return listening.running(app(desk, host), host, port, name="earwitness-review", lifespan="off", grace=2)

@@ -15,9 +15,8 @@ from earwitness.curate.manifest import Variant
 from earwitness.curate.mixtures import Scene
 from earwitness.curate.twins import Twin
 from earwitness.interventions import backgrounds
-from earwitness.protocols import Settings
-from earwitness.protocols.making import fits, limited
-from earwitness.protocols.thud import band_shift
+from earwitness.protocols import Settings, thud
+from earwitness.protocols.making import limited
 from earwitness.questions import same
 from earwitness.records import Clip, Intervention
 
@@ -54,22 +53,23 @@ def swaps(clips: Mapping[str, Clip], twins: Sequence[Twin]) -> list[Variant]:
 
 
 def shifts(clips: Sequence[Clip], band: tuple[float, float], seed: int) -> Planned:
-    """Each clip with timed events late and early by the same time, drawn in the band: both directions, or none."""
-    settings = Settings(seed=seed, shift_band=band)
+    """Each clip with timed events late and early by the same time, drawn in the band: the directions it allows.
+
+    As many late as early ones, as the audit has them (``protocols.thud.shifts``).
+    """
+    settings = Settings(seed=seed, shift_band=band, thud_conditions=("shift",))
     timed = [c for c in clips if any(e.heard is not None and e.seen is not None for e in c.events)]
-    out, refused = [], 0
+    moved = thud.shifts(timed, settings)
+    out = []
     for clip in timed:
-        level = band_shift(clip, settings)
-        if not (fits(clip, level) and fits(clip, -level)):
-            refused += 1
-            continue
-        for seconds in (level, -level):
+        for _, seconds in moved[clip.id]:
             word = "delay" if seconds > 0 else "early"
+            iv = Intervention(kind="shift", seconds=seconds, fill=settings.shift_fill)
             out.append(
                 Variant(
-                    id=f"{clip.id}_{word}_{level:.2f}s", clip=clip.id, kind="shift",
-                    intervention=Intervention(kind="shift", seconds=seconds), seen=clip.seen, heard=clip.heard,
-                    source=clip.cluster, split=clip.split, licence=clip.licence, offset=seconds,
+                    id=f"{clip.id}_{word}_{abs(seconds):.2f}s", clip=clip.id, kind="shift", intervention=iv,
+                    seen=clip.seen, heard=clip.heard, source=clip.cluster, split=clip.split, licence=clip.licence,
+                    offset=seconds,
                 )
             )  # fmt: skip
     lines = []
@@ -77,10 +77,10 @@ def shifts(clips: Sequence[Clip], band: tuple[float, float], seed: int) -> Plann
         lines.append(
             f"{len(clips) - len(timed)} of {len(clips)} clips have no event that is seen and heard: not shifted"
         )
-    if refused:
+    if refused := sum(not moved[c.id] for c in timed):
         lines.append(
-            f"{refused} of {len(timed)} clips with events are not shifted: an event would leave the clip, or meet "
-            f"another one"
+            f"{refused} of {len(timed)} clips with events are not shifted: an event would leave the clip or meet "
+            f"another one, or there would be more late ones than early ones"
         )
     return out, lines
 

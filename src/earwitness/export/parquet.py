@@ -134,7 +134,7 @@ def _rows(info: runs.Info, judged: Sequence[Judged]) -> Iterator[dict[str, Any]]
             "item": item.id,
             "intervention": iv.key,
             "intervention_kind": iv.kind,
-            "intervention_seconds": iv.seconds if iv.kind == "shift" else None,
+            "intervention_seconds": iv.seconds if iv.kind in ("shift", "hush") else None,
             "intervention_donor": iv.donor,
             "intervention_stem": iv.stem,
             "intervention_background": iv.background,

@@ -67,9 +67,8 @@ def apply(
                     f"unknown intervention {iv.kind!r}; known: {', '.join(get_args(InterventionKind))}"
                 )
     sound = None if donor is None or iv.kind != "swap" else _donor_wave(donor, media)
-    return media.with_wave(
-        changed(media.wave, media.rate, iv, donor=sound, stems=stems, events=events).wave,
-    )
+    heard = media.with_wave(changed(media.wave, media.rate, iv, donor=sound, stems=stems, events=events).wave)
+    return heard.with_frames(np.zeros(_frames(media, "unseen").shape, np.uint8)) if iv.unseen else heard
 
 
 def _frames(media: Media, kind: str) -> Frames:

@@ -13,7 +13,8 @@ replaced  other evidence stands in its place: only the caller can know the new t
 
 Conventions: "sync" is the time relation between picture and sound. A shift keeps what is heard (audio:
 moved) but makes a new relation (sync: replaced), so that a question about synchrony never keeps its old
-target by accident. "text" is the prompt; none of these interventions touches it.
+target by accident. A hush fills a stretch without an event as a shift would and moves nothing: what was right
+stays right, and who answers otherwise hears the fill. "text" is the prompt; none of these touches it.
 
 Sources: Shift, Mute and Swap of "When Vision Speaks for Sound" (arXiv 2605.16403, section 2.1); frames zeroed
 and audio removed of "Some Modalities Are More Equal Than Others" (arXiv 2511.22826, Table 2); left-out stems
@@ -45,6 +46,7 @@ EFFECT: Mapping[InterventionKind, Mapping[Evidence, Effect]] = MappingProxyType(
         "mute":        _row("removed",   "untouched", "removed"),
         "no_track":    _row("removed",   "untouched", "removed"),
         "shift":       _row("moved",     "untouched", "replaced"),
+        "hush":        _row("untouched", "untouched", "untouched"),
         "swap":        _row("replaced",  "untouched", "replaced"),
         "drop_stem":   _row("replaced",  "untouched", "replaced"),
         "background":  _row("replaced",  "untouched", "replaced"),

@@ -121,8 +121,8 @@ def render(
             if added:
                 native = _with_silence(native)
             change, reference = _sound(native, iv, donor, stems, events)
-            if iv.kind == "black":
-                write_black(packets, part, codec)
+            if iv.kind == "black" or iv.unseen:
+                write_black(packets, part, codec, change.wave if iv.unseen else None)
             elif iv.kind == "freeze":
                 write_freeze(packets, part, codec=codec)
             elif change.wave is not None:
@@ -206,7 +206,7 @@ def _sound(
                 change = changed(wave, rate, iv, donor=other, hear_rate=HEAR_RATE)
                 return change, fitted(with_channels(other, wave.shape[0]), wave.shape[1], rate)
     change = changed(wave, rate, iv, stems=stems, events=events, hear_rate=HEAR_RATE)
-    return change, wave if iv.kind in ("original", "sham", "shift") else change.wave
+    return change, wave if iv.kind in ("original", "sham", "shift", "hush") else change.wave
 
 
 def _donor_wave(donor: Path, rate: int) -> Wave:
@@ -256,7 +256,7 @@ def _measured(
         wanted = round(iv.seconds * native.rate) / native.rate if iv.kind == "shift" else 0.0
         lag, lag_peak, verdict = _lag(reference, got.wave, got.rate)
         _hold(out, iv, codec, wanted, lag, error, _peak(got.wave))
-    pictures_made = iv.kind in ("black", "freeze")
+    pictures_made = iv.kind in ("black", "freeze") or iv.unseen
     return Rendered(
         path=str(out),
         source=str(source),
@@ -299,13 +299,13 @@ def _sample_error(got: Wave, intended: Wave) -> float:
 
 def _picture_error(packets: Any, iv: Intervention) -> int | None:
     """How far the pictures are from black, or from standing still; None where they were only copied."""
-    if iv.kind not in ("black", "freeze"):
+    if iv.kind not in ("black", "freeze") and not iv.unseen:
         return None
     frames = load(packets, View(fps=1.0, max_pixels=65_536)).frames
     assert frames is not None
-    still = np.zeros_like(frames[0]) if iv.kind == "black" else frames[0]
+    still = frames[0] if iv.kind == "freeze" else np.zeros_like(frames[0])
     error = int(np.abs(frames.astype(np.int16) - still).max())
-    if iv.kind == "black" and error:
+    if iv.kind != "freeze" and error:
         raise MediaError(f"black: the written pictures reach {error} of 255; they should be exactly 0")
     return error
 
@@ -314,7 +314,7 @@ def _hold(
     out: Path, iv: Intervention, codec: str, wanted: float, lag: float | None, error: float, peak: float | None
 ) -> None:
     """Refuse a result that is not what was wanted."""
-    if iv.kind == "mute" and peak != 0.0:
+    if iv.kind == "mute" and iv.fill == "silence" and peak != 0.0:
         raise MediaError(f"{out}: mute left sound behind, |x| up to {peak}; it must be exactly 0")
     if lag is not None and abs(lag - wanted) > TOLERANCE:
         raise MediaError(

@@ -5,7 +5,7 @@ shape as the clip's own (the clip's length is never changed) and never writes in
 compared on what a model hears: the channels' mean, and for files at 16 kHz, because a stereo file and its
 16 kHz mono version can differ by more than 7 LU.
 
-Functions: ``shifted``, ``fitted`` (length by trim or loop), ``with_channels``, ``limited`` (peaks), ``matched``
+Functions: ``shifted``, ``hushed``, ``room_tone``, ``empty_room``, ``fitted`` (length by trim or loop), ``with_channels``, ``limited`` (peaks), ``matched``
 (length, channels and loudness of another sound), ``without_stem``, and ``changed``, which does what an
 Intervention says.
 """
@@ -16,12 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.fft
 import soxr
 from scipy import ndimage
 
 from earwitness.interventions.sounds import background_wave, noise_wave, tone_wave
 from earwitness.media.signal import loudness_lufs
-from earwitness.records import Event, Intervention, Wave
+from earwitness.records import Event, Fill, Intervention, Wave
 
 EDGE = 0.3  # s; an event nearer to an edge than this cannot be checked by listening
 _SEAM = 0.005  # s of fade on both sides where a looped donor meets itself, so that the seam is no onset
@@ -29,6 +30,8 @@ _BLOCK = 0.4  # s; the gating block of ITU-R BS.1770: shorter sounds have no lou
 _PRESS_DB = 12.0  # dB; the most that peaks are turned down to let a sound be as loud as the clip's own
 _CLOSE_LU = 0.5  # LU; nearer than anyone hears, and well within the 3 LU that are asked for
 _LOOK = 0.01  # s over which the limiter's gain moves
+_SILENT = 1e-6  # RMS; less is digital silence with dither at most (16 bits: 1e-5)
+_ROOM_DB = (-62.0, -45.0)  # dBFS; an empty room: below a quiet recording's floor, above nothing at all
 _FOREIGN_DB = -3.0  # a remix further than this from the clip's own sound is not a remix of this clip
 
 
@@ -54,14 +57,109 @@ class Changed(NamedTuple):
     remix_db: float | None = None  # drop_stem: energy of (sum of all stems - sound) over that of the sound
 
 
-def shifted(wave: Wave, rate: int, seconds: float, events: Sequence[Event] = ()) -> Wave:
+def room_tone(wave: Wave, rate: int, samples: int, seed: int = 0) -> Wave:
+    """``samples`` of what the clip sounds like when nothing happens: noise with the spectrum of its quietest moment.
+
+    The quietest stretch (1 s, at most a quarter of the clip) is convolved with white noise: its spectrum, its level
+    and what its channels have in common stay, nothing in it repeats. Where that stretch is digital silence, so is
+    this. A clip that is never quiet gets its quietest sound, blurred: audible as a fill, and meant to be held
+    against a ``hush`` that has the same.
+
+    Returns float32 [channels, samples]; the same for the same wave and seed.
+    """
+    n = wave.shape[-1]
+    width = max(1, min(rate, n // 4))
+    at, level = _quietest(wave, width)
+    if level < _SILENT or samples == 0:
+        return np.zeros((wave.shape[0], samples), np.float32)
+    size = scipy.fft.next_fast_len(samples + width, real=True)
+    noise = np.random.default_rng([seed, size, width]).standard_normal(samples + width)
+    grain = scipy.fft.rfft(wave[:, at : at + width] * np.hanning(width), size, axis=-1)
+    tone = scipy.fft.irfft(grain * scipy.fft.rfft(noise, size), size, axis=-1)[:, width : width + samples]
+    return np.asarray(tone * (level / max(float(np.sqrt(np.mean(tone**2))), 1e-12)), np.float32)
+
+
+def empty_room(wave: Wave, rate: int, seed: int = 0) -> Wave:
+    """A room in which nothing sounds, as long as the clip: soft noise without a trace of the clip's own sound.
+
+    Its spectrum falls from 300 Hz on (a plain choice of ours); its level is that of the clip's quietest 50 ms, but
+    -62 to -45 dBFS: a clip that is never quiet does not leave a loud room behind. One noise on all channels.
+    """
+    n = wave.shape[-1]
+    quiet = _quietest(wave, max(1, min(round(0.05 * rate), n)))[1]
+    spectrum = scipy.fft.rfft(np.random.default_rng([seed, n]).standard_normal(n))
+    hertz = scipy.fft.rfftfreq(n, 1 / rate)
+    tone = scipy.fft.irfft(spectrum * (hertz > 30) / (1 + hertz / 300), n)
+    level = float(np.clip(quiet, 10 ** (_ROOM_DB[0] / 20), 10 ** (_ROOM_DB[1] / 20)))
+    tone *= level / max(float(np.sqrt(np.mean(tone**2))), 1e-12)
+    return np.repeat(tone[None].astype(np.float32), wave.shape[0], axis=0)
+
+
+def _quietest(wave: Wave, width: int) -> tuple[int, float]:
+    """Start and RMS of the quietest ``width`` samples."""
+    power = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64).mean(axis=0))])
+    starts = np.arange(0, wave.shape[-1] - width + 1, max(1, width // 32))
+    energy = power[starts + width] - power[starts]
+    k = int(np.argmin(energy))
+    return int(starts[k]), float(np.sqrt(max(energy[k], 0.0) / width))
+
+
+def _fill(wave: Wave, rate: int, samples: int, fill: Fill, seed: int) -> Wave:
+    if fill == "room":
+        return room_tone(wave, rate, samples, seed)
+    return np.zeros((wave.shape[0], samples), np.float32)
+
+
+def hushed(
+    wave: Wave, rate: int, seconds: float, events: Sequence[Event] = (), fill: Fill = "silence", seed: int = 0
+) -> Wave:
+    """The sound with its first (``seconds`` > 0) or last (< 0) |seconds| filled as a shift would fill them.
+
+    Nothing is moved, so this is the control of a shift: who calls it shifted hears the fill, not the timing.
+
+    Raises ValueError where that is more than the clip, or hides a labelled event or comes within 0.3 s of it.
+    """
+    n = wave.shape[-1]
+    step = _samples("hush", seconds, n, rate)
+    for event in events:
+        hidden = event.heard is not None and (
+            event.heard < seconds + EDGE if seconds > 0 else event.heard > n / rate + seconds - EDGE
+        )
+        if step and hidden:
+            raise ValueError(
+                f"hush: filling {seconds:+.2f} s hides {event.what!r}, heard at {event.heard:.2f} s; a hush is a "
+                "control in which nothing changes: take the other end, or a shorter one"
+            )
+    out = wave.copy()
+    if step > 0:
+        out[:, :step] = _fill(wave, rate, step, fill, seed)
+    elif step < 0:
+        out[:, n + step :] = _fill(wave, rate, -step, fill, seed)
+    return out
+
+
+def _samples(what: str, seconds: float, n: int, rate: int) -> int:
+    if not np.isfinite(seconds):
+        raise ValueError(f"{what}: {seconds} seconds; give a finite number of seconds, > 0 = sound late")
+    step = round(seconds * rate)
+    if step and abs(step) >= n:
+        slip = f" (did you pass milliseconds? {seconds / 1000:+.3f} s)" if abs(seconds) >= 50 else ""
+        raise ValueError(f"a {what} of {seconds:g} s leaves no sound in a {n / rate:.2f} s clip{slip}")
+    return step
+
+
+def shifted(
+    wave: Wave, rate: int, seconds: float, events: Sequence[Event] = (), fill: Fill = "silence", seed: int = 0
+) -> Wave:
     """The sound moved by round(seconds * rate) samples, its length kept; > 0 = sound late.
 
-    Shift(D) of arXiv 2605.16403, section 2.1. D > 0: D seconds of zeros in front, the tail cut. D < 0: the
-    head dropped, zeros behind. It is done in samples because loaders ignore shifted timestamps.
+    Shift(D) of arXiv 2605.16403, section 2.1. D > 0: D seconds of ``fill`` in front, the tail cut. D < 0: the
+    head dropped, fill behind. It is done in samples because loaders ignore shifted timestamps.
 
-    Differs from the source: refuses a shift after which a labelled event is heard within 0.3 s of either edge
-    or not at all (such a clip is a muted one, not a shifted one).
+    Differs from the source, which does not say what it fills with: zeros ("silence") tell a shift from an untouched
+    clip without a look at the picture wherever clips have room tone; ``fill`` "room" (:func:`room_tone`) does not.
+    And refuses a shift after which a labelled event is heard within 0.3 s of either edge or not at all (such a clip
+    is a muted one, not a shifted one).
 
     Raises
     ------
@@ -70,14 +168,9 @@ def shifted(wave: Wave, rate: int, seconds: float, events: Sequence[Event] = ())
     """
     n = wave.shape[-1]
     length = n / rate
-    if not np.isfinite(seconds):
-        raise ValueError(f"shift: {seconds} seconds; give a finite number of seconds, > 0 = sound late")
-    step = round(seconds * rate)
+    step = _samples("shift", seconds, n, rate)
     if step == 0:
         return wave.copy()
-    if abs(step) >= n:
-        slip = f" (did you pass milliseconds? {seconds / 1000:+.3f} s)" if abs(seconds) >= 50 else ""
-        raise ValueError(f"a shift of {seconds:g} s leaves no sound in a {length:.2f} s clip{slip}")
     for event in events:
         if event.heard is None:
             continue
@@ -90,12 +183,9 @@ def shifted(wave: Wave, rate: int, seconds: float, events: Sequence[Event] = ())
                 f"off the clip or within {EDGE} s of its edge (0 to {length:.2f} s): nobody could hear "
                 f"that it moved; use a smaller shift or a clip {room}"
             )
-    out = np.zeros_like(wave)
-    if step > 0:
-        out[:, step:] = wave[:, : n - step]
-    else:
-        out[:, : n + step] = wave[:, -step:]
-    return out
+    filler = _fill(wave, rate, abs(step), fill, seed)
+    kept = wave[:, : n - step] if step > 0 else wave[:, -step:]
+    return np.concatenate([filler, kept] if step > 0 else [kept, filler], axis=-1)
 
 
 def fitted(wave: Wave, samples: int, rate: int) -> Wave:
@@ -266,6 +356,7 @@ def changed(
         fake = {
             "mute": "mute would fake one (a silent track is another condition than none)",
             "shift": "there is nothing to shift",
+            "hush": "there is nothing to hush",
             "drop_stem": "there is no stem to leave out",
         }.get(iv.kind, f"{iv.kind} would fake one")
         raise ValueError(f"{iv.kind}: this clip has no audio track: {fake}; use a clip with sound")
@@ -276,9 +367,11 @@ def changed(
         case "original" | "sham":
             return Changed(wave)
         case "mute":
-            return Changed(np.zeros_like(wave))
+            return Changed(empty_room(wave, rate, iv.seed) if iv.fill == "room" else np.zeros_like(wave))
         case "shift":
-            return Changed(shifted(wave, rate, iv.seconds, events))
+            return Changed(shifted(wave, rate, iv.seconds, events, iv.fill, iv.seed))
+        case "hush":
+            return Changed(hushed(wave, rate, iv.seconds, events, iv.fill, iv.seed))
         case "swap":
             if donor is None:
                 named = f" (the intervention names {iv.donor!r})" if iv.donor else ""

@@ -43,12 +43,13 @@ def write_clip(
     _encode(frames.__getitem__, list(range(count)), [1] * count, base, wave, rate, Path(out), codec)
 
 
-def write_black(source: Source, out: str | Path, codec: str = "flac") -> None:
+def write_black(source: Source, out: str | Path, codec: str = "flac", wave: Wave | None = None) -> None:
     """The source with every picture black (RGB exactly 0): same stamps, same upright size, its own sound.
 
-    A source without a sound track stays without one. Raises MediaError, or ValueError for a wrong ``out``.
+    ``wave``: another sound, at the source's rate, instead of its own. A source without a sound track stays without
+    one. Raises MediaError, or ValueError for a wrong ``out``.
     """
-    _write_still(source, 0.0, out, codec, black=True)
+    _write_still(source, 0.0, out, codec, black=True, wave=wave)
 
 
 def write_freeze(source: Source, out: str | Path, at: float = 0.0, codec: str = "flac") -> None:
@@ -59,7 +60,9 @@ def write_freeze(source: Source, out: str | Path, at: float = 0.0, codec: str = 
     _write_still(source, at, out, codec, black=False)
 
 
-def _write_still(source: Source, at: float, out: str | Path, codec: str, *, black: bool) -> None:
+def _write_still(
+    source: Source, at: float, out: str | Path, codec: str, *, black: bool, wave: Wave | None = None
+) -> None:
     with held(source, Limits()) as demuxed:
         ticking = clock(demuxed)
         if ticking is None:
@@ -80,7 +83,7 @@ def _write_still(source: Source, at: float, out: str | Path, codec: str, *, blac
                 [p - ticking.pts[0] for p in ticking.pts],
                 lengths,
                 ticking.base,
-                sound.wave,
+                sound.wave if wave is None else wave,
                 sound.rate,
                 Path(out),
                 codec,

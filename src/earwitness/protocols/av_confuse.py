@@ -18,7 +18,8 @@ controls allow accuracy on yes and on no, d' and bias. The published question an
 "neutral" is the same question without the announcement. The thing is named with its article, not "thera a".
 A background is not put on a clip that shows or sounds like it: naming it would prove nothing.
 
-Functions: ``items``, ``tables``, ``skipped``.
+Functions: ``items``, ``tables``, ``skipped``; for who makes items one by one ``instrument_item``,
+``description_items`` and ``fitting_backgrounds``.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _describable(clips: Sequence[Clip], settings: Settings) -> list[Clip]:
     return limited([c for c in clips if c.seen and c.heard], limit, settings.seed)
 
 
-def _backgrounds(clip: Clip, settings: Settings) -> list[str]:
+def fitting_backgrounds(clip: Clip, settings: Settings) -> list[str]:
+    """The backgrounds asked for that the clip neither shows nor sounds like; ValueError for unknown ones."""
     own = {same(n) for n in (*clip.seen, *clip.heard)}
     known = list(backgrounds())
     wanted = list(settings.backgrounds) or known
@@ -87,7 +89,7 @@ def items(clips: Sequence[Clip], settings: Settings) -> list[Item]:
         if clip.id in muted:
             out += _instruments(clip, settings)
         if clip.id in described:
-            out += _descriptions(clip, settings)
+            out += description_items(clip, settings)
     return out
 
 
@@ -98,10 +100,11 @@ def _instruments(clip: Clip, settings: Settings) -> Iterator[Item]:
     for stem in dropped:
         for thing in things:
             for style in settings.confuse_styles:
-                yield _instrument(clip, stem, thing, style)
+                yield instrument_item(clip, stem, thing, style)
 
 
-def _instrument(clip: Clip, stem: str | None, thing: str, style: str) -> Item:
+def instrument_item(clip: Clip, stem: str | None, thing: str, style: str) -> Item:
+    """Is there a sound of ``thing``, with ``stem`` left out (None: with all of them)?"""
     iv = Intervention() if stem is None else Intervention(kind="drop_stem", stem=stem)
     truth = None if stem is None else "no" if thing == stem else "yes"
     return finish(
@@ -128,9 +131,10 @@ def _instrument(clip: Clip, stem: str | None, thing: str, style: str) -> Item:
     )
 
 
-def _descriptions(clip: Clip, settings: Settings) -> Iterator[Item]:
+def description_items(clip: Clip, settings: Settings) -> Iterator[Item]:
+    """What is seen and heard: untouched, and under each background that fits."""
     replaced: list[str | None] = [None] if "full" in settings.confuse_conditions else []
-    replaced += _backgrounds(clip, settings)
+    replaced += fitting_backgrounds(clip, settings)
     for name in replaced:
         iv = (
             Intervention() if name is None else Intervention(kind="background", background=name, seed=settings.seed)

@@ -21,7 +21,7 @@ Differs from the source: the paper samples and averages three runs; we decode gr
 orders. Where the asked modality is gone and abstaining is not offered, no answer is right: such items have no
 target and count only in the leak table.
 
-Functions: ``items``, ``tables``, ``skipped``.
+Functions: ``items``, ``tables``, ``skipped``; ``item_of`` and ``why_not`` for who makes items one by one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ TEXT = ("misleading_caption", "long_context")
 SEEN_UNKNOWN = ("found", "sham", "long_context", "frames_zeroed", "audio_removed")
 
 
-def _why_not(clip: Clip, classes: Sequence[str]) -> str | None:
+def why_not(clip: Clip, classes: Sequence[str]) -> str | None:
+    """Why a clip is not asked about, as the end of "left out: clips ..."; None where it is."""
     if len(clip.heard) != 1 or len(clip.seen) > 1:
         return "without exactly one heard and at most one seen class"
     if clip.seen and clean(clip.seen[0]) != clean(clip.heard[0]):
@@ -72,7 +73,7 @@ def _why_not(clip: Clip, classes: Sequence[str]) -> str | None:
 def _usable(clips: Sequence[Clip], settings: Settings) -> tuple[list[Clip], tuple[str, ...], list[str]]:
     single = [c for c in clips if len(c.heard) == 1 and len(c.seen) <= 1]
     classes = class_list(single, settings.classes)
-    reasons = {c.id: _why_not(c, classes) for c in clips}
+    reasons = {c.id: why_not(c, classes) for c in clips}
     kept = [c for c in clips if reasons[c.id] is None]
     counts: dict[str, int] = {}
     for reason in reasons.values():
@@ -123,15 +124,16 @@ def _asked(
         for seed in settings.seeds if style == "standard" else settings.extra_seeds:
             for modality in ("visual", "audio"):
                 if modality == "audio" or clip.seen:
-                    item = _item(clip, condition, donor, classes, settings, style, seed, modality)
+                    item = item_of(clip, condition, donor, classes, settings, style, seed, modality)
                     if item is not None:
                         yield item
 
 
-def _item(
+def item_of(
     clip: Clip, condition: str, donor: Clip | None, classes: Sequence[str], settings: Settings, style: str,
     seed: int, modality: Modality,
 ) -> Item | None:  # fmt: skip
+    """The question about one modality of a clip in one condition; None where its truth is not known there."""
     choices = shuffled(classes, "options", settings.seed, seed, clip.id)
     if style == "abstention":
         choices = with_none_option(choices)

@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from earwitness.records import Fill
+
 MMA_CONDITIONS = (
     "aligned", "sham", "audio_swapped", "misleading_caption", "long_context", "frames_zeroed", "audio_removed",
 )  # fmt: skip
-THUD_CONDITIONS = ("original", "shift", "ladder", "mute", "swap")
+THUD_CONDITIONS = ("original", "shift", "ladder", "mute", "swap", "hush", "unseen", "mute_room")
 CONFUSE_CONDITIONS = ("full", "muted", "modified")
 BENCHMARK_CONDITIONS = ("original", "mute", "black")
 BENCHMARK_KNOWN = (*BENCHMARK_CONDITIONS, "sham", "no_track", "no_frames")
@@ -20,7 +22,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``seed`` draws everything random (option orders, donors, shifts, false captions); ``seeds`` are MMA's
     option-order repetitions, ``extra_seeds`` those of its abstention and step-by-step styles. ``classes`` is the
-    class list (empty: all classes that the clips have). Times are seconds, ``long_context_tokens`` counts words.
+    class list (empty: all classes that the clips have). Times are seconds, ``shift_fill`` is what a shift
+    puts where there is no sound, ``long_context_tokens`` counts words.
     ``clip_limit`` asks each condition of that many clips at most (the same ones, so that conditions stay paired).
 
     Raises ValueError on values that no protocol can use, with the likely slip.
@@ -42,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_position: Literal["before", "after"] = "before"
     shift_band: tuple[float, float] = (1.8, 2.5)
     ladder: tuple[float, ...] = (1.6, 1.2, 0.8, 0.4)
+    shift_fill: Fill = "room"
     donor_uses: int = 2
     clip_limit: int | None = None
 

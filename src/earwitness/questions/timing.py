@@ -28,7 +28,9 @@ _TIME = re.compile(
     rf"|(?<![\w.])(?P<num>{_NUMBER})\s*-?\s*(?P<unit>{_UNIT})"
     rf"|\b(?P<word>{_WORDS})\s+(?:full )?(?P<wunit>milliseconds?|seconds?|secs?)\b"
     rf"|(?:\bat|@|\bt ?[=:])\s*(?:about|around|approximately|roughly|~"
-    rf"|t ?=)?\s*(?P<place>{_NUMBER})(?![\d:%]|\s*[-\w]*\s*(?:fps|hz|%))"
+    rf"|t ?=)?\s*(?P<place>{_NUMBER})"
+    rf"(?:\s*(?:s|seconds?)?\s*(?:-|to|~)\s*(?P<phigh>{_NUMBER})\s*-?\s*(?P<punit>{_UNIT})"
+    rf"|(?![\d:%]|[.,]\d|\s*[-\w]*\s*(?:fps|hz|%)))"
 )
 
 
@@ -48,12 +50,14 @@ def seconds_in(text: str) -> list[Stated]:
     """The times that a cleaned text names, in order; a range gives its middle."""
     out = []
     for m in _TIME.finditer(text):
-        unit = m["runit"] or m["unit"] or m["wunit"] or "s"
+        unit = m["runit"] or m["unit"] or m["wunit"] or m["punit"] or "s"
         scale = 0.001 if unit.startswith("m") else 1.0
         if m["min"]:
             value = int(m["min"]) * 60 + float(m["sec"])
         elif m["low"]:
             value = (_float(m["low"]) + _float(m["high"])) / 2 * scale
+        elif m["phigh"]:
+            value = (_float(m["place"]) + _float(m["phigh"])) / 2 * scale
         elif m["word"]:
             value = _NUMBER_WORDS[m["word"]] * scale
         else:

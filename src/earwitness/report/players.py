@@ -194,9 +194,17 @@ def _marks(j: Judged, events: Sequence[Event], seconds: float) -> list[Mark]:
     if seconds <= 0:
         return []
     for event in events[:MOST_MARKS]:
-        if event.seen is not None and iv.kind not in ("black", "no_frames"):
+        if event.seen is not None and iv.kind not in ("black", "no_frames") and not iv.unseen:
             out.append(Mark(event.seen / seconds, "seen", f"{plain(event.what)} seen at {event.seen:.2f} s"))
-        if event.heard is not None and iv.kind in ("original", "sham", "shift", "black", "freeze", "no_frames"):
+        if event.heard is not None and iv.kind in (
+            "original",
+            "sham",
+            "shift",
+            "hush",
+            "black",
+            "freeze",
+            "no_frames",
+        ):
             at = event.heard + (iv.seconds if iv.kind == "shift" else 0.0)
             out.append(Mark(at / seconds, "heard", f"{plain(event.what)} heard at {at:.2f} s"))
     return [m for m in out if 0 <= m.at <= 1]

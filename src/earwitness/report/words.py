@@ -110,7 +110,8 @@ LABELS = {
 _CONDITIONS = {
     "original": "original", "aligned": "original", "found": "original (picture unlabelled)", "full": "original",
     "swap": "sound replaced", "audio_swapped": "sound replaced", "modified": "sound replaced by a background",
-    "shift": "sound shifted by about 2 s",
+    "shift": "sound shifted by about 2 s", "hush": "an edge filled as by a shift",
+    "unseen": "sound shifted, picture black", "mute_room": "only room tone left",
     "ladder": "sound shifted by 0.4 to 1.6 s", "muted": "one sound taken out",
     "mute": "sound muted", "audio_removed": "sound muted", "audio_muted": "sound muted",
     "black": "picture black",
@@ -146,7 +147,12 @@ def done_to_clip(iv: Intervention, heard: tuple[str, ...] = ()) -> str:
     """What an intervention did to a clip, as a caption over its player."""
     now = ", ".join(plain(h) for h in heard)
     if iv.kind == "shift":
-        return f"Sound moved {abs(iv.seconds):.2f} s {'late' if iv.seconds > 0 else 'early'}"
+        dark = ", picture black" if iv.unseen else ""
+        return f"Sound moved {abs(iv.seconds):.2f} s {'late' if iv.seconds > 0 else 'early'}{dark}"
+    if iv.kind == "hush":
+        return f"{'First' if iv.seconds > 0 else 'Last'} {abs(iv.seconds):.2f} s of the sound filled, nothing moved"
+    if iv.kind == "mute" and iv.fill == "room":
+        return "Only room tone left"
     return {
         "original": "Untouched",
         "sham": "Written again, unchanged",

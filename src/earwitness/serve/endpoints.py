@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-import socket
-import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,7 +16,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -28,7 +25,7 @@ from starlette.routing import Route
 
 from earwitness.models import Model
 from earwitness.records import Answer, Media
-from earwitness.serve import KEY
+from earwitness.serve import KEY, listening
 from earwitness.serve.clips import Clips
 from earwitness.serve.reading import Asked, Refusal, read, request_id
 from earwitness.serve.turns import FAULTS, Turns
@@ -281,61 +278,13 @@ async def _broken(_: Request, error: Exception) -> Response:
 # --- the server ------------------------------------------------------------------------------------------------
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes a free one. ValueError where that is not possible."""
-    if not 0 <= port < 65536:
-        raise ValueError(f"there is no port {port}: 0 to 65535")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ValueError(
-            f"cannot listen on {host}:{port}: {error} (another server there? another --port?)"
-        ) from error
-    # asyncio sets this only on sockets that it makes itself; without it each reply waits 40 ms for a receipt.
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
-
-
-def base(at: socket.socket, host: str) -> str:
-    """The base URL of what listens there."""
-    port = at.getsockname()[1]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-
-
-def _server(made: Starlette) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            made, log_config=None, access_log=False, ws="none", lifespan="on", server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=5,
-        )
-    )  # fmt: skip
-
-
 def run(made: Starlette, host: str, port: int, ready: Callable[[str], None] | None) -> None:
     """Serve until Ctrl-C; ``ready`` is told the base URL once it listens."""
-    with listening(host, port) as at:
-        if ready is not None:
-            ready(base(at, host))
-        try:
-            _server(made).run(sockets=[at])
-        except KeyboardInterrupt:
-            return  # uvicorn has closed everything, then passes the signal on
+    listening.run(made, host, port, None if ready is None else lambda url: ready(f"{url}/v1"))
 
 
 @contextmanager
 def running(made: Starlette, host: str, port: int) -> Iterator[str]:
     """Serve in a thread; yields the base URL."""
-    with listening(host, port) as at:
-        server = _server(made)
-        thread = threading.Thread(target=server.run, args=([at],), name="earwitness-serve", daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.005)
-        if not server.started:
-            raise RuntimeError("the server did not start")
-        try:
-            yield base(at, host)
-        finally:
-            server.should_exit = True
-            thread.join()
+    with listening.running(made, host, port, name="earwitness-serve") as url:
+        yield f"{url}/v1"

@@ -12,7 +12,7 @@ from earwitness import interventions, media
 from earwitness import run as runs
 from earwitness.export.files import media_name, write_one
 from earwitness.interventions import Rendered
-from earwitness.records import ClipSet, Intervention
+from earwitness.records import ClipSet, Fill, Intervention
 from earwitness.report import telling
 
 TELLING = 10
@@ -41,7 +41,7 @@ def write_media(folder: Path, clips: ClipSet) -> None:
 
 def render(
     kind: str, files: Sequence[Path], out: Path, *, by: float = 0.0, name: str | None = None,
-    codec: str = "flac", overwrite: bool = False,
+    fill: Fill = "silence", unseen: bool = False, codec: str = "flac", overwrite: bool = False,
 ) -> Rendered:  # fmt: skip
     """``earwitness render``: an intervention from files to a file. Raises ValueError for a bad combination."""
     kind = kind.replace("-", "_")
@@ -54,6 +54,8 @@ def render(
         raise ValueError(f"render swap: name two files, the clip and the donor of the sound (got {len(files)})")
     if kind not in ("swap", "drop_stem") and len(files) != 1:
         raise ValueError(f"render {kind}: takes one file, got {len(files)}")
+    if (fill != "silence" and kind not in ("mute", "shift", "hush")) or (unseen and kind != "shift"):
+        raise ValueError(f"render {kind}: --fill is for mute, shift and hush, --unseen for shift")
     stems = None
     if kind == "drop_stem":
         if len(files) < 3 or name is None:
@@ -67,6 +69,8 @@ def render(
         donor=str(files[1]) if kind == "swap" else None,
         stem=name if kind == "drop_stem" else None,
         background=name if kind == "background" else None,
+        fill=fill,
+        unseen=unseen,
     )
     donor = files[1] if kind == "swap" else None
     return interventions.render(files[0], iv, out, donor=donor, stems=stems, codec=codec, overwrite=overwrite)

@@ -15,7 +15,7 @@ module                what it answers
 :mod:`.paired`        do two conditions or two models differ: :func:`difference`, :func:`diff_in_diff`,
                       :func:`equivalence`, :func:`holm`, :func:`merge_clusters`
 :mod:`.rates`         yes/no questions and agreement: :func:`dprime`, :func:`bias`, :func:`detection`,
-                      :func:`balanced_accuracy`, :func:`kappa`
+                      :func:`dprime_difference`, :func:`balanced_accuracy`, :func:`kappa`
 :mod:`.effects`       how far does something move, layer by layer: Cohen's d with its bands over clips
 :mod:`.many`          which of many tests are finds: Benjamini-Hochberg, the largest |t|
 :mod:`.power`         how many clips: :func:`clips_needed`, :func:`detectable_gap`, :func:`power_table`
@@ -26,7 +26,15 @@ from earwitness.stats.intervals import bounds, mean, proportion, wilson
 from earwitness.stats.paired import diff_in_diff, difference, equivalence, holm, merge_clusters
 from earwitness.stats.power import clips_needed, detectable_gap, discordance, simulated_power
 from earwitness.stats.power import table as power_table
-from earwitness.stats.rates import Detection, balanced_accuracy, bias, detection, dprime, kappa
+from earwitness.stats.rates import (
+    Detection,
+    balanced_accuracy,
+    bias,
+    detection,
+    dprime,
+    dprime_difference,
+    kappa,
+)
 
 __all__ = [
     "Detection",
@@ -40,6 +48,7 @@ __all__ = [
     "difference",
     "discordance",
     "dprime",
+    "dprime_difference",
     "equivalence",
     "holm",
     "kappa",

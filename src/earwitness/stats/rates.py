@@ -12,6 +12,7 @@ clustered intervals for all of it; :func:`balanced_accuracy`; :func:`kappa` for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -118,8 +119,17 @@ def detection(
     )
 
 
-def _signal(said: Floats, yes: NDArray[np.bool_], labels: Sequence[str], level: float) -> tuple[Estimate, Estimate]:
-    """d' and c, clustered. ``said`` and ``yes`` [answers]; both kinds of truth are there."""
+class _Influence(NamedTuple):
+    """What each answer does to z(H) + z(F) ([answers]), both z, and the variance of kinds that show no spread."""
+
+    z_hit: float
+    z_false: float
+    u: Floats
+    flat: float
+    alone: float  # variance where there is one clip only
+
+
+def _influence(said: Floats, yes: NDArray[np.bool_], labels: Sequence[str]) -> _Influence:
     counts = (int(said[yes].sum()), int(yes.sum()), int(said[~yes].sum()), int((~yes).sum()))
     z_hit, z_false, v_hit, v_false = _rates("detection", *counts)
     slope = np.where(yes, distributions.norm.pdf(z_hit), distributions.norm.pdf(z_false))
@@ -129,21 +139,54 @@ def _signal(said: Floats, yes: NDArray[np.bool_], labels: Sequence[str], level: 
     for mask, variance in ((yes, v_hit), (~yes, v_false)):
         if np.ptp(said[mask]) == 0:
             flat += variance * mask.sum() / len({c for c, m in zip(labels, mask, strict=True) if m})
-    out = []
-    for value, signed, scale in (
-        (z_hit - z_false, np.where(yes, u, -u), 1.0),
-        (-(z_hit + z_false) / 2, u, 0.25),
-    ):
-        sums, _ = cluster_sums(signed, labels)
-        groups = sums.size
-        if groups > 1:
-            spread, df = float(groups / (groups - 1) * (sums**2).sum() + flat), groups - 1
-            method = "log-linear, clip-clustered delta method, t(G-1)"
-        else:
-            spread, df, method = v_hit + v_false, None, "log-linear, delta method (one clip)"
-        half = float(quantile(level, df)) * (scale * spread) ** 0.5
-        out.append(Estimate(value, value - half, value + half, said.size, groups, method))
-    return out[0], out[1]
+    return _Influence(z_hit, z_false, u, flat, v_hit + v_false)
+
+
+def _spread(value: float, u: Floats, flat: float, alone: float, labels: Sequence[str], level: float) -> Estimate:
+    sums, _ = cluster_sums(u, labels)
+    groups = sums.size
+    if groups > 1:
+        spread, df = float(groups / (groups - 1) * (sums**2).sum() + flat), groups - 1
+        method = "log-linear, clip-clustered delta method, t(G-1)"
+    else:
+        spread, df, method = alone, None, "log-linear, delta method (one clip)"
+    half = float(quantile(level, df)) * spread**0.5
+    return Estimate(value, value - half, value + half, u.size, groups, method)
+
+
+def _signal(said: Floats, yes: NDArray[np.bool_], labels: Sequence[str], level: float) -> tuple[Estimate, Estimate]:
+    """d' and c, clustered. ``said`` and ``yes`` [answers]; both kinds of truth are there."""
+    i = _influence(said, yes, labels)
+    sensitivity = _spread(i.z_hit - i.z_false, np.where(yes, i.u, -i.u), i.flat, i.alone, labels, level)
+    leaning = _spread(-(i.z_hit + i.z_false) / 2, i.u / 2, i.flat / 4, i.alone / 4, labels, level)
+    return sensitivity, leaning
+
+
+def dprime_difference(
+    first: Sequence[Value], second: Sequence[Value], truth: Sequence[bool], clusters: Sequence[str],
+    level: float = 0.95,
+) -> Estimate | None:  # fmt: skip
+    """d' of the second answers minus d' of the first, to the same questions: paired, clip-clustered delta method.
+
+    Each answer's influence is that on the second d' minus that on the first (:func:`detection`), so that clips that
+    are hard for both cancel out. Only questions that both answered count; None where one kind of truth is missing.
+
+    Raises ValueError where lengths differ.
+    """
+    if not len(first) == len(second) == len(truth) == len(clusters):
+        raise ValueError("dprime_difference: wants one truth and one cluster for each pair of answers")
+    both = [k for k in range(len(truth)) if first[k] is not None and second[k] is not None]
+    yes = np.array([bool(truth[k]) for k in both], dtype=bool)
+    if not yes.any() or yes.all():
+        return None
+    labels = [clusters[k] for k in both]
+    a, b = (
+        _influence(np.array([float(side[k]) for k in both]), yes, labels)  # type: ignore[arg-type]
+        for side in (first, second)
+    )
+    value = (b.z_hit - b.z_false) - (a.z_hit - a.z_false)
+    u = np.where(yes, b.u - a.u, a.u - b.u)
+    return _spread(value, u, a.flat + b.flat, a.alone + b.alone, labels, level)
 
 
 def balanced_accuracy(
