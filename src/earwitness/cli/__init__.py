@@ -1,7 +1,19 @@
 """The command line: thin verbs, no logic. Exit codes: 0 done, 1 done with too many failed items,
 2 bad usage or input, 3 refused by the ear or eye check, 130 stopped by Ctrl-C."""
 
-from earwitness.cli import aligning, auditing, building, clips, curating, exchange, looking, repairing, reviewing
+from earwitness.cli import (
+    aligning,
+    auditing,
+    building,
+    checking,
+    clips,
+    curating,
+    eventing,
+    exchange,
+    looking,
+    repairing,
+    reviewing,
+)
 from earwitness.cli.app import app
 
 
@@ -11,6 +23,6 @@ def main() -> None:
 
 
 __all__ = [
-    "aligning", "app", "auditing", "building", "clips", "curating", "exchange", "looking", "main", "repairing",
-    "reviewing",
+    "aligning", "app", "auditing", "building", "checking", "clips", "curating", "eventing", "exchange", "looking",
+    "main", "repairing", "reviewing",
 ]  # fmt: skip

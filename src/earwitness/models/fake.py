@@ -20,6 +20,8 @@ blind     hears, but its wrapper drops the picture on the way
 stuck     hears, but its wrapper feeds the first clip's sound for ever, as a cache keyed by file name does
 ========  ======================================================================================================
 
+``fake:annotator:HABITS`` labels events with a known error: :mod:`earwitness.models.fake_annotator`.
+
 In the ear and eye check (``Item.protocol == "check"``) they describe the arrays they got: loudness and strongest
 frequency, brightness. ``deaf``, ``blind`` and ``stuck`` are caught there, and by their receipts.
 
@@ -57,9 +59,15 @@ def control(kind: str, *, view: View | None = None) -> Model:
     ValueError
         Where there is none; the message lists those that exist.
     """
+    family, _, habits = kind.partition(":")
+    if family == "annotator":
+        from earwitness.models.fake_annotator import annotator  # here: it is made of what is below
+
+        return annotator(habits, view=view)
     if kind not in KINDS:
         raise ValueError(
-            f"there is no control model fake:{kind}; there are {', '.join(f'fake:{k}' for k in KINDS)}"
+            f"there is no control model fake:{kind}; there are {', '.join(f'fake:{k}' for k in KINDS)}, "
+            f"fake:annotator:HABITS"
         )
     return _Control(kind, view or View(size=(112, 112)))
 
@@ -153,7 +161,7 @@ def _truthful(
         agree = always or bool({same(s) for s in seen} & {same(h) for h in heard})
         return wording(q, "MATCH" if agree else "MISMATCH", style, seen=seen, heard=heard)
     if q == "shift":
-        late = 0.0 if in_step else item.offset
+        late = 0.0 if in_step or not seen else item.offset  # who sees nothing can compare with nothing
         label = "SYNC" if abs(late) < IN_STEP else "DELAY" if late > 0 else "EARLY"
         return wording(q, label, style, seen=seen, heard=heard, offset=None if label == "SYNC" else late)
     sees = ", ".join(seen) or "nothing"
