@@ -3,7 +3,7 @@
 ``several()`` is a context in which any device of type "xla" can be named: what is made on one, or moved there, is a
 :class:`Placed`; an operation on tensors of two devices raises, as it does on GPUs (numbers without dimensions and
 CPU indices may mix, and copies go anywhere). ``place(module, device)`` moves a module, and whatever it is called
-with follows, as accelerate's hooks do for ``device_map="auto"``.
+with follows, as accelerate's hooks do for ``device_map="auto"`` (which can be put on here as well).
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class Placed(torch.Tensor):
     where: torch.device
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor, where: torch.device) -> Placed:
+    def __new__(cls, held: torch.Tensor, where: torch.device | None = None, requires_grad: bool = False) -> Placed:
+        if isinstance(held, Placed):  # accelerate makes a parameter of the class that the old one had
+            return held
+        assert where is not None
         made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
             device="meta", requires_grad=held.requires_grad,

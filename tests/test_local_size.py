@@ -183,10 +183,25 @@ def test_a_gpus_free_memory_sets_the_first_bounds(shared: QwenOmni, monkeypatch:
     rooms = {}
     for free in (1 << 30, 1 << 34):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1 << 40))
-        rooms[free] = room_for(shared.model, torch.device("cuda", 0), None)
+        rooms[free] = room_for(shared.model, [torch.device("cuda", 0)] * 2, None)
     assert rooms[1 << 34].tokens == pytest.approx(16 * rooms[1 << 30].tokens, rel=0.01)
     assert rooms[1 << 30].grows
-    assert not room_for(shared.model, torch.device("cuda", 0), 8).grows
+    assert not room_for(shared.model, [torch.device("cuda", 0)] * 2, 8).grows
+
+
+def test_of_several_gpus_the_one_with_the_least_room_for_its_layers_decides(
+    shared: QwenOmni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = torch.device("cuda", 0), torch.device("cuda", 1)
+    free = {one: 1 << 34, other: 1 << 30}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 1 << 40))
+    small = room_for(shared.model, [other], None).tokens
+    assert room_for(shared.model, [one, other], None).tokens == small, "its own layer's share, not that of both"
+    assert (
+        room_for(shared.model, [one, one], None).tokens > small > room_for(shared.model, [other] * 2, None).tokens
+    )
+    assert room_for(shared.model, [torch.device("cpu"), other], None).grows
+    assert room_for(shared.model, [torch.device("cpu")] * 2, None).tokens == qwen_memory.TOKENS
 
 
 # --- where the weights go, and as what -------------------------------------------------------------------------
@@ -250,16 +265,6 @@ def test_spread_over_all_there_is_gives_the_same_answers(folder: Path, shared: Q
     model = QwenOmni(folder, name=shared.name, device="auto", dtype="float32")
     items, media = asked(2)
     assert_same(model.answer(items, media), shared.answer(items, media))
-
-
-def test_weights_on_several_devices_are_asked_the_plain_way(
-    shared: QwenOmni, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("earwitness.models.qwen_omni.spread", lambda model: 2)
-    model = QwenOmni(shared.thinker)
-    assert model.plain
-    assert "on 2 devices" in model.decoding
-    assert qwen_load.spread(shared.model) == 1
 
 
 def test_dtype_auto_is_what_the_checkpoint_says(family: Any, folder: Path, tmp_path: Path) -> None:

@@ -528,6 +528,22 @@ def test_cells_show_shares_in_per_cent_and_other_units_as_they_are() -> None:
         cells._unit("mixed", "row", c) for c in ("d'", "bias c", "mean error in s", "p (audio)", "PA", "lowest")
     ]
     assert units == ["score", "score", "seconds", "p", "share", "share"]
+    counts = (
+        "at layer", "at layer (smallest)", "layers that move", "settled from layer", "settled from layer, hans 2",
+    )  # fmt: skip
+    assert {cells._unit("mixed", "MMA aligned", c) for c in counts} == {"count"}
+    assert cells._unit("mixed", "at layer", "hans") == "count"
+    about = (
+        "layer 3", "layer 3, head 2, video", "layers 0-3", "bricklayer", "a CD player", "cut from layer 2 on: all",
+    )  # fmt: skip
+    assert {cells._unit("mixed", row, c) for row in about for c in ("attention", "choice changed")} == {"share"}
+    assert cells._unit("mixed", "layer 3", "d', largest") == "score"
+    assert cells._unit("mixed", "row", "share of the layer") == "share"
+    layered = Table(
+        id="t", title="T", caption="", columns=("attention", "at layer"), rows=(Row("layer 3", (0.125, 17.0)),),
+        unit="mixed",
+    )  # fmt: skip
+    assert [c.text for c in cells.grid(layered).lines[0].cells] == ["12.5 %", "17"]
     assert cells.cell(-0.25, "share").text == "\u221225.0 %"
     assert cells.cell(0.0000001, "p").text == "< 0.001"
     assert cells.cell(1234, "count").text == "1,234"

@@ -22,31 +22,19 @@ from earwitness import run as runs  # noqa: E402
 from earwitness.models import qwen_plain  # noqa: E402
 from earwitness.models.load import load_model  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni, wrap  # noqa: E402
+from earwitness.models.qwen_wrapped import unwrapped  # noqa: E402
 from earwitness.records import View  # noqa: E402
 from earwitness.whitebox import causal, knockout, store  # noqa: E402
-from earwitness.whitebox.attention import text_decoder, unwrapped  # noqa: E402
+from earwitness.whitebox.attention import text_decoder  # noqa: E402
 from earwitness.whitebox.capture import capture  # noqa: E402
 from earwitness.whitebox.edges import Cut  # noqa: E402
+from tuned import adapted  # noqa: E402
 
 # PEFT 0.21.2 asks for a name that transformers is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 torch.set_num_threads(1)
 PROMPT = "Which class best describes the *audio content* of this video? Options: {bell, drum}."
 CHOICES = ("bell", "drum", "dog barking")
-OFTEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-def adapted(model: Any, seed: int = 0) -> Any:
-    """A PEFT model around it: every linear layer of the text model tuned, and not by nothing."""
-    home = next(name for name, module in model.named_modules() if module is text_decoder(model))
-    names = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-    targets = [n for n in names if n.startswith(f"{home}.") and n.endswith(OFTEN)]
-    made = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=targets, lora_dropout=0.1))
-    torch.manual_seed(seed)
-    for name, weight in made.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
-    return made.eval()
 
 
 def looked_at(kind: str) -> tuple[QwenOmni, Any, View]:

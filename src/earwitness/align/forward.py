@@ -67,7 +67,7 @@ def unwrapped(model: Any) -> Any:
 
 def read(model: Any, groups: Sequence[Group]) -> torch.Tensor:
     """Last hidden states [G, S, hidden] of a thinker on the groups, padded on the right."""
-    device = model.get_input_embeddings().weight.device
+    device = runs_on(model.get_input_embeddings())
     longest = max(len(g) for g in groups)
     ids = torch.zeros(len(groups), longest, dtype=torch.long)
     mask = torch.zeros(len(groups), longest, dtype=torch.long)

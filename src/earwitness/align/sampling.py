@@ -55,7 +55,7 @@ def say(
         raise ValueError(f"{len(seeds)} seeds for {len(items)} items: one an item")
     model, thinker = feeder.model.model, feeder.model.thinker
     if temperature > 0:
-        thinker = replace(thinker, model=_Warm(model, temperature))
+        thinker = replace(thinker, model=_Warm(thinker.bare, temperature))
     stop = set(thinker.ends)
     was = model.training
     model.eval()

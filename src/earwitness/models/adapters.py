@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from earwitness.models.qwen_inputs import Thinker
+from earwitness.models.qwen_wrapped import runs_on
 from earwitness.models.weight_names import TOWERS, bare, in_memory
 
 Which = Literal["attention", "qv", "all"]
@@ -216,6 +217,10 @@ def attach(model: Any, adapter: Adapter, *, trainable: bool = False) -> Any:
     )
     training = model.training
     inject_adapter_in_model(config, model)
+    for layer in (model.get_submodule(module) for module in modules):
+        for half in (*layer.lora_A.values(), *layer.lora_B.values()):
+            if half.weight.device.type == "meta":  # as offloaded weights of the base are, but no hook fetches these
+                half.to_empty(device=runs_on(layer))
     for name, weight in model.named_parameters():
         if ".lora_" in name:
             weight.data = weight.data.float()

@@ -9,6 +9,10 @@ on from the question's cache. Positions are explicit throughout: a padded slot i
 
 All of this is exact: what a row sees, and at which positions, is what the plain way shows it.
 
+The layers may lie on several devices. Tokens, masks and positions are where the embeddings are (``Thinker.device``)
+and follow each layer by its hook; keys and values stay where their layer made them; log-probs are where the output
+matrix is.
+
 Functions: ``prefill``, ``extend``, ``ask`` (uses ``read_question``, ``score_choices``, ``write``), ``read_steps``,
 ``whole_text``.
 """
@@ -35,7 +39,7 @@ Tokens = tuple[int, ...]
 class Prefix:
     """Keys and values of the shared parts of a batch, left-padded: mask [G, P], shift and length per row."""
 
-    keys: list[torch.Tensor]  # by layer, [G, heads, P, dim]
+    keys: list[torch.Tensor]  # by layer, [G, heads, P, dim], each on its layer's device
     values: list[torch.Tensor]
     mask: torch.Tensor  # [G, P], 1 = a token
     lengths: torch.Tensor  # [G]
@@ -85,8 +89,10 @@ def prefill(
         ids[i, longest - len(layout) :] = layout.ids
         mask[i, longest - len(layout) :] = 1
         positions[:, i, longest - len(layout) :] = layout.positions
-    embeds = thinker.model.get_input_embeddings()(ids)
-    sounds = [h.features for h in heard if h is not None]
+    model = thinker.bare
+    embeds = model.get_input_embeddings()(ids)
+    # The towers may be elsewhere, and what they made stays there in the cache.
+    sounds = [h.features.to(device) for h in heard if h is not None]
     if sounds:
         slots = (ids == thinker.processor.audio_token_id) & mask.bool()
         features = torch.cat(sounds)
@@ -97,11 +103,11 @@ def prefill(
     if pictures:
         levels = len(pictures[0].deep)
         made = SimpleNamespace(
-            pooler_output=[s.features for s in pictures],
-            deepstack_features=[[s.deep[n] for s in pictures] for n in range(levels)],
+            pooler_output=[s.features.to(device) for s in pictures],
+            deepstack_features=[[s.deep[n].to(device) for s in pictures] for n in range(levels)],
         )
     cache = DynamicCache()
-    thinker.model.model(
+    model.model(
         input_ids=ids,
         inputs_embeds=embeds,
         attention_mask=mask,
@@ -151,16 +157,21 @@ def spread(prefix: Prefix, at: torch.Tensor) -> DynamicCache:
     """A cache with one row for each entry of ``at``: the keys and values of that prefix."""
     cache = DynamicCache()
     for n, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
-        cache.update(keys[at], values[at], n)
+        rows = at.to(keys.device)
+        cache.update(keys[rows], values[rows], n)
     return cache
 
 
 def _run(
     thinker: Thinker, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
 ) -> torch.Tensor:
-    """Hidden states [R, Q, hidden] of text tokens ids [R, Q] behind the cache, at positions [R, Q]."""
-    made = thinker.model.model.language_model(
-        inputs_embeds=thinker.model.get_input_embeddings()(ids),
+    """Hidden states [R, Q, hidden] of text tokens ids [R, Q] behind the cache, at positions [R, Q].
+
+    They are where the last norm is.
+    """
+    model = thinker.bare
+    made = model.model.language_model(
+        inputs_embeds=model.get_input_embeddings()(ids),
         attention_mask=mask,
         position_ids=positions[None].expand(3, -1, -1),
         past_key_values=cache,
@@ -172,7 +183,7 @@ def _run(
 
 def _log_probs(thinker: Thinker, hidden: torch.Tensor) -> torch.Tensor:
     """Log-probs [..., vocabulary] in float32; only for the rows that are needed: the vocabulary is large."""
-    logits: torch.Tensor = thinker.model.lm_head(hidden)
+    logits: torch.Tensor = thinker.bare.lm_head(hidden)
     return logits.float().log_softmax(-1)
 
 
@@ -182,7 +193,7 @@ def read_question(
     """Append the questions to the cache: next-token log-probs [R, V], mask [R, P + S], next position [R]."""
     hidden, mask, start = _read(thinker, cache, prefix, at, [row.tokens for row in rows])
     counts = torch.tensor([len(row.tokens) for row in rows], device=thinker.device)
-    last = hidden[torch.arange(len(rows), device=thinker.device), counts - 1]
+    last = hidden[torch.arange(len(rows), device=hidden.device), (counts - 1).to(hidden.device)]
     return _log_probs(thinker, last), mask, start + counts
 
 
@@ -261,7 +272,7 @@ def write(
     ``draw`` chooses tokens [R] from log-probs [R, V] in which media tokens have -inf, in place of the likeliest;
     ``ended`` keeps the token that ends an answer as its last step.
     """
-    suppressed = torch.tensor(thinker.suppressed, dtype=torch.long, device=thinker.device)
+    suppressed = torch.tensor(thinker.suppressed, dtype=torch.long, device=first.device)
     stop = set(thinker.ends)
     written: list[list[Step]] = [[] for _ in limits]
     live = list(range(len(limits)))  # rows of the cache -> rows of the answer
@@ -282,9 +293,10 @@ def write(
             break
         if len(kept) <= len(live) // 2:
             index = torch.tensor(kept, device=thinker.device)
-            cache.batch_select_indices(index)
+            for layer in cache.layers:
+                layer.batch_select_indices(index.to(layer.keys.device))
             live = [live[n] for n in kept]
-            mask, position, chosen = mask[index], position[index], chosen[index]
+            mask, position, chosen = mask[index], position[index], chosen[index.to(chosen.device)]
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], 1)
         hidden = _run(thinker, cache, chosen[:, None], mask, position[:, None])
         scores, position = _log_probs(thinker, hidden[:, -1]), position + 1

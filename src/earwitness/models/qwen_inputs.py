@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from earwitness.models.qwen_cache import Heard, Seen
+from earwitness.models.qwen_wrapped import unwrapped
 from earwitness.records import Item, Media, View
 
 Kind = Literal["av", "v", "a", "t"]
@@ -54,17 +55,22 @@ class Thinker:
     """A loaded thinker with its processor, and how this session feeds it."""
 
     family: Family
-    model: Any
+    model: Any  # as it was given, in PEFT's wrapper perhaps
     processor: Any
     view: View
     dtype: torch.dtype
-    device: torch.device
+    device: torch.device  # where its embeddings compute: what it is called with begins there
     system: str | None
     ends: tuple[int, ...]  # token ids that end an answer
     suppressed: tuple[int, ...]  # media tokens: never generated
     context: int | None = None  # words of a long context that it was ever shown; None: as many as an audit asks
     layouts: dict[object, Layout] = field(default_factory=dict)
     expansions: dict[object, list[int]] = field(default_factory=dict)
+
+    @property
+    def bare(self) -> Any:
+        """The transformers thinker itself, whose parts are called; an adapter in its layers stays as it is set."""
+        return unwrapped(self.model)
 
     @property
     def block(self) -> int:
@@ -274,7 +280,7 @@ def _positions(
     """
     tail = torch.full((2,), int(thinker.processor.tokenizer.pad_token_id or 0))  # stands for the text to come
     longer = torch.cat([ids, tail])[None]
-    made, _ = thinker.model.get_rope_index(
+    made, _ = thinker.bare.get_rope_index(
         longer,
         None,
         None if grid is None else torch.tensor([grid]),

@@ -34,6 +34,7 @@ from earwitness.models import torchvision_ops  # noqa: F401 - must come before t
 from earwitness.models.adapters import attach, read_adapter
 from earwitness.models.quiet import quiet as quiet
 from earwitness.models.qwen_inputs import Family, Thinker
+from earwitness.models.qwen_wrapped import check_filled, check_wrapper, runs_on
 from earwitness.records import View
 
 import transformers  # isort: skip
@@ -152,11 +153,23 @@ def load_reader(
 def wrap(
     model: Any, processor: Any, view: View, *, system: str | None = None, context: int | None = None
 ) -> Thinker:
-    """A thinker in memory (freshly trained, say) and its processor, ready to be asked."""
+    """A thinker in memory (freshly trained, say) and its processor, ready to be asked.
+
+    The thinker may lie in PEFT's wrapper, over several devices, or offloaded by accelerate. With an adapter it is
+    asked as it then is: inside ``thinker.model.disable_adapter()`` without it.
+
+    Raises
+    ------
+    ValueError
+        Where it is no Qwen omni thinker, its weights are not there, or its adapter does not lie in its layers;
+        where processor or view belong to another model.
+    """
     model.eval()
     told = getattr(model.generation_config, "eos_token_id", None)
     # The dtype is that of the floating weights: a quantised checkpoint's first ones need not be.
-    device = model.get_input_embeddings().weight.device
+    check_wrapper(model)
+    check_filled(model)
+    device = runs_on(model.get_input_embeddings())
     return replace(_thinker(model, told, processor, view, system, model.dtype, device), context=context)
 
 
@@ -198,11 +211,6 @@ def _thinker(
         ends=tuple(sorted(int(e) for e in ends if e is not None)),
         suppressed=tuple(sorted({int(vocabulary[n]) for n in names if n in vocabulary})),
     )
-
-
-def spread(model: Any) -> int:
-    """Over how many devices a model's weights are spread: 1 unless it was loaded with ``device="auto"``."""
-    return len({p.device for p in model.parameters()})
 
 
 def _place(device: str | None) -> torch.device | str:

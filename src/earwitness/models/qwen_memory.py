@@ -12,6 +12,8 @@ so a tie between two tokens can fall the other way: for runs that repeat to the 
 from __future__ import annotations
 
 import gc
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,22 +48,31 @@ class Room:
             self.grows = self.rows < MOST
 
 
-def room_for(model: Any, device: torch.device, batch: int | None) -> Room:
-    """Where to begin with a model on that device: the user's ``batch``, or what the free memory suggests.
+def room_for(model: Any, homes: Sequence[torch.device], batch: int | None) -> Room:
+    """Where to begin with a model: the user's ``batch``, or what the free memory suggests where its layers compute.
 
     A token costs its keys and values three times (the prefix, its copy for each question, and that copy once more
-    while a token is added) and the widest layer's activations; half of what is free is given to them.
+    while a token is added) and the widest layer's activations; half of what is free is given to them. Of several
+    devices each holds the keys and values of its own layers, and the one with the least room for them decides.
+
+    Parameters
+    ----------
+    homes : the device of each text layer (``qwen_wrapped.homes``).
     """
     tokens = TOKENS
-    if device.type == "cuda":
+    on_gpus = {device: layers for device, layers in Counter(homes).items() if device.type == "cuda"}
+    if on_gpus:
         text, size = model.config.get_text_config(), model.dtype.itemsize
         head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        kept = 2 * text.num_hidden_layers * text.num_key_value_heads * head * size
+        kept = 2 * text.num_key_value_heads * head * size  # by one layer
         experts = getattr(text, "num_experts_per_tok", 0) * getattr(text, "moe_intermediate_size", 0)
         wide = max(text.intermediate_size, experts, text.hidden_size) * size
-        free, _ = torch.cuda.mem_get_info(device)
-        tokens = max(FEWEST, free // 2 // (3 * kept + 4 * wide))
-    return Room(rows=batch or BATCH, tokens=tokens, grows=batch is None and device.type == "cuda")
+        fit = [
+            torch.cuda.mem_get_info(device)[0] // 2 // (3 * kept * layers + 4 * wide)
+            for device, layers in on_gpus.items()
+        ]
+        tokens = max(FEWEST, min(fit))
+    return Room(rows=batch or BATCH, tokens=tokens, grows=batch is None and bool(on_gpus))
 
 
 def ran_out(error: BaseException) -> bool:

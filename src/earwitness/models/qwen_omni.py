@@ -33,7 +33,8 @@ from earwitness.models import qwen_towers as towers
 from earwitness.models.qwen_cache import FeatureCache, Heard, Seen
 from earwitness.models.qwen_groups import Group, Question, batches, chunks, families, halves
 from earwitness.models.qwen_inputs import Kind, Layout, Thinker
-from earwitness.models.qwen_load import load_thinker, spread, wrap
+from earwitness.models.qwen_load import load_thinker, wrap
+from earwitness.models.qwen_wrapped import drop, homes, told, tuning
 from earwitness.records import Answer, Fed, Item, Media, View, digest
 
 
@@ -43,8 +44,7 @@ class QwenOmni:
     Parameters
     ----------
     path : a checkpoint folder or hub id, of a thinker or of a full Omni model; or a ``Thinker`` from ``wrap``.
-    plain : one processor call and one ``generate`` per item, nothing shared; always so where the weights lie on
-        several devices.
+    plain : one processor call and one ``generate`` per item, nothing shared.
     logprobs : score the choices of items that have some.
     batch : questions decoded together, at most; default: 32 on a CPU, found by trying on a GPU.
     cache_bytes : bound of each of the two feature caches.
@@ -81,8 +81,8 @@ class QwenOmni:
         self.name = name or named or self.thinker.family
         self.revision = revision or found
         self.view: View = self.thinker.view
-        self.plain = plain or spread(self.thinker.model) > 1
-        self.room, self._batch = memory.room_for(self.thinker.model, self.thinker.device, batch), batch
+        self.plain = plain
+        self.room, self._batch = memory.room_for(self.thinker.model, homes(self.thinker.model), batch), batch
         self.abilities = frozenset({"tokens", "generates", "spells"} | ({"logprobs"} if logprobs else set()))
         self.seen: FeatureCache[Seen] = FeatureCache(cache_bytes)
         self.heard: FeatureCache[Heard] = FeatureCache(cache_bytes)
@@ -90,7 +90,7 @@ class QwenOmni:
 
     @property
     def model(self) -> Any:
-        """The transformers thinker, for white-box work and training."""
+        """The transformers thinker, in PEFT's wrapper if it was given in one, for white-box work and training."""
         return self.thinker.model
 
     @property
@@ -110,7 +110,7 @@ class QwenOmni:
             else f"batch {self._batch or memory.BATCH}"
         )
         way = "plain" if self.plain else f"shared, {size}"
-        where = str(t.device) if spread(t.model) == 1 else f"{spread(t.model)} devices"
+        where = told(t.model, t.device)
         return f"greedy, media tokens suppressed; {str(t.dtype).removeprefix('torch.')} on {where}, {attn}, {way}"
 
     @property
@@ -131,7 +131,7 @@ class QwenOmni:
     def unload(self) -> None:
         """Give the weights' memory back. The model cannot be asked after it."""
         self.forget()
-        self.thinker.model.to("meta")
+        drop(self.thinker.model)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -286,22 +286,23 @@ class QwenOmni:
 
     def encode(self, media: Sequence[Media]) -> tuple[list[Seen | None], list[Heard | None]]:
         """Features of each medium's picture and sound, from the caches or through the towers."""
+        fed_as = (self._fed_as, tuning(self.thinker.model))  # an adapter in the towers may be switched off
         stacks = {m.video_hash: m.frames for m in media if m.frames is not None}
-        seen = {key: self.seen.get((self._fed_as, key)) for key in stacks}
+        seen = {key: self.seen.get((fed_as, key)) for key in stacks}
         unseen = [key for key, entry in seen.items() if entry is None]
         for key, picture in zip(
             unseen, towers.encode_videos(self.thinker, [stacks[k] for k in unseen]), strict=True
         ):
             seen[key] = picture
-            self.seen.put((self._fed_as, key), picture)
+            self.seen.put((fed_as, key), picture)
         waves = {m.audio_hash: m.wave for m in media if m.wave is not None}
-        heard = {key: self.heard.get((self._fed_as, key)) for key in waves}
+        heard = {key: self.heard.get((fed_as, key)) for key in waves}
         unheard = [key for key, entry in heard.items() if entry is None]
         for key, sound in zip(
             unheard, towers.encode_audios(self.thinker, [waves[k] for k in unheard]), strict=True
         ):
             heard[key] = sound
-            self.heard.put((self._fed_as, key), sound)
+            self.heard.put((fed_as, key), sound)
         return [seen.get(m.video_hash) for m in media], [heard.get(m.audio_hash) for m in media]
 
     def _prefix_size(self, media: Media, kind: Kind, before: tuple[int, ...]) -> int:

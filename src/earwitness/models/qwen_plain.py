@@ -52,7 +52,7 @@ def media_options(thinker: Thinker, kind: Kind, batch: dict[str, Any]) -> dict[s
     """What the model itself must be told beside the tensors, checked on the positions it leads to."""
     told = {"use_audio_in_video": True} if kind == "av" else {}
     if kind == "av":
-        positions, _ = thinker.model.get_rope_index(
+        positions, _ = thinker.bare.get_rope_index(
             batch["input_ids"],
             None,
             batch["video_grid_thw"],
@@ -83,7 +83,7 @@ def ask(
         return_dict_in_generate=True,
         output_logits=True,  # before media tokens are suppressed
     )
-    made = thinker.model.generate(**batch, **told, generation_config=greedy)
+    made = thinker.bare.generate(**batch, **told, generation_config=greedy)
     new = made.sequences[0, batch["input_ids"].shape[1] :]
     stops = [n for n, token in enumerate(new.tolist()) if token in thinker.ends]
     count = stops[0] if stops else len(new)
@@ -102,7 +102,7 @@ def score(thinker: Thinker, batch: dict[str, Any], told: dict[str, Any], choice:
     tail = torch.tensor([ids], device=thinker.device)
     longer = torch.cat([batch["input_ids"], tail], 1)
     mask = torch.cat([batch["attention_mask"], torch.ones_like(tail)], 1)
-    logits = thinker.model(**{**batch, "input_ids": longer, "attention_mask": mask}, **told).logits
+    logits = thinker.bare(**{**batch, "input_ids": longer, "attention_mask": mask}, **told).logits
     rows = logits[0, -len(ids) - 1 : -1].float().log_softmax(-1)
     return float(rows.gather(-1, tail[0][:, None]).sum())
 

@@ -84,7 +84,7 @@ def encode_videos(thinker: Thinker, stacks: Sequence[Frames]) -> list[Seen]:
 def _look(thinker: Thinker, batch: list[tuple[Frames, torch.Tensor, tuple[int, int, int]]]) -> list[Seen]:
     pixels = torch.cat([p for _, p, _ in batch]).to(thinker.device)
     grid = torch.tensor([g for _, _, g in batch], device=thinker.device)
-    made = thinker.model.get_video_features(pixels, grid, return_dict=True)
+    made = thinker.bare.get_video_features(pixels, grid, return_dict=True)
     deep = getattr(made, "deepstack_features", None) or ()
     side = int(thinker.processor.video_processor.patch_size)
     return [
@@ -112,7 +112,7 @@ def encode_audios(thinker: Thinker, waves: Sequence[Wave]) -> list[Heard]:
     for i, m in enumerate(mels):
         features[i, :, : lengths[i]] = torch.from_numpy(m)
         mask[i, : lengths[i]] = 1
-    made = thinker.model.get_audio_features(
+    made = thinker.bare.get_audio_features(
         features.to(thinker.device, thinker.dtype), mask.to(thinker.device), return_dict=True
     ).last_hidden_state
     counts = [audio_tokens(thinker, n) for n in lengths]

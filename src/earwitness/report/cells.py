@@ -6,6 +6,7 @@ wrong by condition, :func:`checks` the ear and eye check.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ class Grid:
 
 
 SIGN = {"share": " %", "seconds": " s"}
+# Which layer, or how many: "at layer (smallest)", "settled from layer, A", "layers that move". Not "layer 3",
+# "from layer 2 on" or "bricklayer": those name what a number is about.
+LAYERS = re.compile(r"(settled )?(at|from) layer\b(?! ?\d)|layers\b(?! ?\d)")
 
 
 def _number(value: float, unit: str) -> str:
@@ -69,7 +73,7 @@ def _unit(table: str, row: str, column: str) -> str:
             return "p"
         if name.endswith((" in s", "(s)")) or "seconds" in name:
             return "seconds"
-        if "layer" in name:
+        if LAYERS.match(name):
             return "count"
         if "nats" in name:
             return "score"

@@ -71,12 +71,6 @@ def text_decoder(model: Any) -> Any:
     raise ValueError(f"no stack of text layers found in {type(model).__name__}: attention cannot be read there")
 
 
-def unwrapped(model: Any) -> Any:
-    """The thinker inside a wrapper (PEFT's ``get_base_model``) or a full Omni model; LoRA layers stay in place."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(base, "thinker", base)
-
-
 @contextmanager
 def around(decoder: Any, see: See) -> Iterator[None]:
     """Let ``see(call, proceed)`` stand in for the attention of the decoder's layers; ``proceed`` is the real one.

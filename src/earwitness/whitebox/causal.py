@@ -31,11 +31,10 @@ import torch
 from numpy.typing import NDArray
 
 from earwitness.models import qwen_decode
-from earwitness.models.qwen_load import spread
 from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import Item, Media, digest
 from earwitness.whitebox import forward
-from earwitness.whitebox.attention import text_decoder, unwrapped
+from earwitness.whitebox.attention import text_decoder
 from earwitness.whitebox.capture import Edit, answer_logprobs, probe
 from earwitness.whitebox.edges import Cut, Knockout, Path, Reading, drawn, media_end, path, read_edge
 from earwitness.whitebox.groups import Tokens
@@ -70,8 +69,7 @@ def measure(
     ----------
     controls : random draws beside each cut. They depend on item, edge, ``seed`` and number alone: windows and
         runs compare like with like.
-    plain : a whole pass for each answer, each choice and each cut, nothing shared: what the other way is held to,
-        and the way for models over several devices.
+    plain : a whole pass for each answer, each choice and each cut, nothing shared: what the other way is held to.
 
     Raises
     ------
@@ -79,12 +77,12 @@ def measure(
         For an unknown edge or layer, and what ``capture.capture`` raises for.
     """
     task = _Task(tuple(cuts), controls, seed)
-    task.check(text_decoder(unwrapped(model.thinker.model)))
+    task.check(text_decoder(model.thinker.bare))
     candidates = [
         (forward.answer_tokens(model.thinker, i, a), *(_tokens(model, c) for c in i.choices))
         for i, a in zip(items, answers, strict=True)
     ]
-    if plain or spread(model.thinker.model) > 1:
+    if plain:
         each = [(n, tokens) for n, some in enumerate(candidates) for tokens in some]
         made = iter(
             forward.each_batch(

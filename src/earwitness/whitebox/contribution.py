@@ -40,6 +40,7 @@ from earwitness import stats
 from earwitness.audit import Bank
 from earwitness.models import Model
 from earwitness.models.qwen_omni import QwenOmni
+from earwitness.models.qwen_wrapped import beside
 from earwitness.records import ClipSet, Item, Media, Row, Table
 from earwitness.whitebox import forward, lens, opened
 from earwitness.whitebox.attention import Call, Out, around, scores
@@ -165,10 +166,10 @@ def _direction(batch: forward.Batch, final: torch.Tensor, conflicts: Sequence[_C
     """What a state is multiplied with to get the gap [B, hidden]; the last norm at the scale of these states."""
     norm = batch.decoder.norm
     one = torch.ones(1, final.shape[-1], dtype=batch.thinker.dtype, device=final.device)
-    weight = norm(lens.beside(one, norm)).float().to(final.device) * math.sqrt(1 + float(norm.variance_epsilon))
+    weight = norm(beside(one, norm)).float().to(final.device) * math.sqrt(1 + float(norm.variance_epsilon))
     with torch.enable_grad():  # the output matrix is linear: its gradient is its rows, wherever they lie
         nothing = torch.zeros(final.shape, dtype=batch.thinker.dtype, device=final.device, requires_grad=True)
-        logits = batch.head(lens.beside(nothing, batch.head))
+        logits = batch.head(beside(nothing, batch.head))
         options = torch.tensor([[c.answer[-1], c.token] for c in conflicts], device=logits.device)
         both = logits.float().gather(1, options)
         (apart,) = torch.autograd.grad((both[:, 0] - both[:, 1]).sum(), nothing)
@@ -187,7 +188,7 @@ def _heads(project: Any, carried: torch.Tensor, direction: torch.Tensor) -> torc
     batch, heads, _, dim = carried.shape
     with torch.enable_grad():
         nothing = torch.zeros(batch, heads * dim, dtype=dtype, device=carried.device, requires_grad=True)
-        out = project(lens.beside(nothing, project))
+        out = project(beside(nothing, project))
         (back,) = torch.autograd.grad(out, nothing, direction.to(out))
     along = back.float().view(batch, heads, 1, dim).to(carried.device)
     made: torch.Tensor = (carried * along).sum(-1)

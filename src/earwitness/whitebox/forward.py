@@ -24,7 +24,7 @@ from earwitness.models.qwen_cache import Heard, Seen
 from earwitness.models.qwen_inputs import Kind, Layout, Thinker
 from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import Answer, Item, Media
-from earwitness.whitebox.attention import text_decoder, unwrapped
+from earwitness.whitebox.attention import text_decoder
 from earwitness.whitebox.groups import Tokens, group_tokens
 from earwitness.whitebox.moments import Captured
 
@@ -202,7 +202,7 @@ def _worked(
 
 def lay_out(model: QwenOmni, asked: Sequence[Asked]) -> Batch:
     """Tokens, positions, features and groups of items of one kind with their answers."""
-    thinker = replace(model.thinker, model=unwrapped(model.thinker.model))
+    thinker = replace(model.thinker, model=model.thinker.bare)
     seen, heard = model.encode([a.media for a in asked])
     layouts, tokens = [], []
     for a, s, h in zip(asked, seen, heard, strict=True):
@@ -222,13 +222,7 @@ def lay_out(model: QwenOmni, asked: Sequence[Asked]) -> Batch:
 
 def run(batch: Batch) -> None:
     """The pass itself: for those who watch (``capture.probe``, ``lens.states``)."""
-    device = batch.thinker.device  # of a model over several devices: where its embeddings are
-    seen = [
-        s and replace(s, features=s.features.to(device), deep=tuple(d.to(device) for d in s.deep))
-        for s in batch.seen
-    ]
-    heard = [h and replace(h, features=h.features.to(device)) for h in batch.heard]
-    qwen_decode.prefill(batch.thinker, batch.layouts, seen, heard)
+    qwen_decode.prefill(batch.thinker, batch.layouts, batch.seen, batch.heard)
 
 
 def drift(captured: Captured, answer: Answer) -> float | None:

@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 
+from earwitness.models.qwen_wrapped import beside
+
 TOP = 10
 LOGITS = 1 << 23  # logits held at once, at most
 
@@ -118,15 +120,6 @@ def log_probs(decoder: Any, head: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Log-probs [N, vocabulary] in float32 of states [N, hidden] not yet normed."""
     logits: torch.Tensor = head(beside(decoder.norm(beside(hidden, decoder.norm)), head))
     return logits.float().log_softmax(-1)
-
-
-def beside(values: torch.Tensor, module: Any) -> torch.Tensor:
-    """Values on the device of a module's weights: of a model over several devices, layers may lie elsewhere.
-
-    Weights that are offloaded ("meta" until they are needed) are fetched by a hook, which moves the values too.
-    """
-    device = next((p.device for p in module.parameters()), values.device)
-    return values if device.type == "meta" else values.to(device)
 
 
 def _measures(logp: torch.Tensor, last: torch.Tensor, picks: torch.Tensor) -> list[torch.Tensor]:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from earwitness.models import qwen_decode
-from earwitness.models.qwen_load import spread
 from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import Item, Media
 from earwitness.whitebox import forward
@@ -44,14 +43,11 @@ def patch(
     Raises
     ------
     ValueError
-        Where two twins are not laid out alike, an item has no two choices, a part or layer is none, or the model
-        lies on several devices.
+        Where two twins are not laid out alike, an item has no two choices, or a part or layer is none.
     """
     odd = [p for p in parts if p not in MEDIA]
     if odd:
         raise ValueError(f"{odd[0]!r} cannot be patched: {', '.join(MEDIA)} can")
-    if spread(model.thinker.model) > 1:
-        raise ValueError("patching needs the whole model on one device (device=cuda:0, not auto)")
     layers = int(model.model.config.get_text_config().num_hidden_layers)
     for low, high in windows:
         if not 0 <= low <= high < layers:
@@ -107,7 +103,7 @@ def _patched(
             where[n, where.shape[1] - s :] = torch.from_numpy(np.isin(g[:s], wanted))
         count = where.sum(1).tolist()
         for window in windows:
-            made = read(_given(own, lent, where.to(own.mask.device), window))
+            made = read(_given(own, lent, where, window))
             for n, (a, option) in enumerate(zip(batch.asked, best, strict=True)):
                 if count[n]:
                     out[n].append(
@@ -145,9 +141,9 @@ def _prefix(batch: forward.Batch, splits: Sequence[int]) -> qwen_decode.Prefix:
 def _given(
     own: qwen_decode.Prefix, lent: qwen_decode.Prefix, where: torch.Tensor, window: Window
 ) -> qwen_decode.Prefix:
-    at = where[:, None, :, None]
     keys, values = list(own.keys), list(own.values)
     for layer in range(window[0], window[1] + 1):
+        at = where[:, None, :, None].to(keys[layer].device)  # each layer's are where the layer is
         keys[layer] = torch.where(at, lent.keys[layer], own.keys[layer])
         values[layer] = torch.where(at, lent.values[layer], own.values[layer])
     return replace(own, keys=keys, values=values)
