@@ -2,8 +2,9 @@
 
 A clip's picture and sound pass their towers once each, whatever is asked of them and whatever is done to the
 other (``QwenOmni.encode``: caches by content). With frozen towers that is exact for as long as training lasts. What
-is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash. Features
-are kept up to ``cache_bytes`` for pictures and as much for sounds; what had to be let go is rendered and encoded again.
+is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash.
+Features are kept up to ``cache_bytes`` for pictures and as much for sounds; what had to be let go is rendered and
+encoded again.
 
 ``Feeder`` holds a model under audit (a ``QwenOmni``) and the clips; ``row`` makes a row of a prompt and an answer.
 """

@@ -27,6 +27,7 @@ from transformers.utils import ModelOutput
 from earwitness.align.losses import uncertainty
 from earwitness.align.packing import Group, Packed
 from earwitness.align.tree import visible
+from earwitness.models.qwen_wrapped import runs_on
 
 CHUNK = 1024  # rows of logits at once: 0.6 GB in float32 with a vocabulary of 152,000
 
