@@ -53,12 +53,15 @@ def ontology(
     """Prune AudioSet's ontology to classes that are seen and heard, and choose samples with one of them."""
     from earwitness.curate import funnel
     from earwitness.curate.classes import DECISIONS
+    from earwitness.report import dataset
 
     try:
         found = funnel.select(
             graph, folder, segments=segments, labels=labels, label_map=label_map, hand=hand or DECISIONS,
             media=media, wanted=funnel.choices(dict(pair(s) for s in setting or [])), compare=compare,
         )  # fmt: skip
+        if media is not None:  # lengths and loudness are for `curate card`: to decode all of them takes its time
+            found.files.append(dataset.build(folder, measure=False))
     except (ValueError, OSError) as error:
         fail(error)
     show_tables(found.tables)
@@ -96,6 +99,7 @@ def twins(
     """Pair aligned clips with other clips' sounds, balanced and loudness-matched; the same command goes on."""
     from earwitness.curate import building, reporting
     from earwitness.curate.manifest import wish
+    from earwitness.report import dataset
 
     try:
         wanted = wish(purpose, [k.strip() for k in make.split(",")], seed, dict(pair(s) for s in setting or []))
@@ -111,6 +115,7 @@ def twins(
                 manifest, folder, wanted, render=render, limit=limit, workers=workers, executor=executor,
                 stage=stage, command=_command(),
             )  # fmt: skip
+            page = dataset.build(folder, workers=workers, executor=executor, stage=stage)
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -120,5 +125,6 @@ def twins(
     for line in reporting.lines(built):
         err.print(f"[yellow]note:[/] {plain(line)}", highlight=False, soft_wrap=True)
     out.print(f"{folder / 'labels.jsonl'}", highlight=False, soft_wrap=True)
+    out.print(f"card: {page}", highlight=False, soft_wrap=True)
     if built.failed:
         fail(f"{len(built.failed)} could not be written: see left_out.csv and the notes", 1)
