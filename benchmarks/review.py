@@ -24,8 +24,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from earwitness import foley
-from earwitness.curate import review, review_queue, review_votes
-from earwitness.curate.review_votes import Vote
+from earwitness.curate import review
+from earwitness.curate.review import queue as review_queue
+from earwitness.curate.review import votes as review_votes
+from earwitness.curate.review.votes import Vote
 
 TIMES = 200
 MOST = 100.0  # milliseconds

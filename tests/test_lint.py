@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from earwitness.curate import lint_answers, lint_media, lint_rows, lint_text, lint_times, lint_words
+from earwitness.curate.lint import answers as lint_answers
 from earwitness.curate.lint import lint
-from earwitness.curate.lint_findings import Finding
-from earwitness.curate.lint_reading import read
-from earwitness.curate.lint_rows import Form, Material, Sample, stem, types
-from earwitness.curate.lint_times import stated
+from earwitness.curate.lint import media as lint_media
+from earwitness.curate.lint import rows as lint_rows
+from earwitness.curate.lint import text as lint_text
+from earwitness.curate.lint import times as lint_times
+from earwitness.curate.lint import words as lint_words
+from earwitness.curate.lint.findings import Finding
+from earwitness.curate.lint.reading import read
+from earwitness.curate.lint.rows import Form, Material, Sample, stem, types
+from earwitness.curate.lint.times import stated
 
 SHARED = Path(os.environ.get("EARWITNESS_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 SFT, DPO = SHARED / "thud_sft_video_train_with_audio.json", SHARED / "thud_dpo_finevideo_av_mcqa_longform.json"
@@ -405,7 +410,7 @@ class TestPublished:
         """130 texts where the amount stands right before its noun ("a 1.0s gap"); ours reads the others as well."""
         found = lint_times.stated_offset(sft)
         assert found.verdict == "fails"
-        assert (found.counts["in step wrong"], found.counts["in step"]) == (209, 1278)
+        assert (found.counts["in step wrong"], found.counts["in step"]) == (208, 1278)
         narrow = re.compile(
             r"(\d+(?:\.\d+)?)[\s-]*(?:s|seconds?)\s+(?:gap|offset|separation|difference|delay|lag|mismatch"
             r"|discrepancy|apart|later|after)"

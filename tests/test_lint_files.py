@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 
 from earwitness import media
 from earwitness.align.mixtures import NAMED
-from earwitness.curate import lint_answers, lint_media, lint_times, lint_words
 from earwitness.curate.lint import Report, lint
-from earwitness.curate.lint_reading import _of_item, read
-from earwitness.curate.lint_rows import Material
+from earwitness.curate.lint import answers as lint_answers
+from earwitness.curate.lint import media as lint_media
+from earwitness.curate.lint import times as lint_times
+from earwitness.curate.lint import words as lint_words
+from earwitness.curate.lint.reading import _of_item, read
+from earwitness.curate.lint.rows import Material
 from earwitness.datasets.opening import open_clips
 from earwitness.protocols import av_confuse, mma, thud
 from earwitness.protocols.settings import Settings

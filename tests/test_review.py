@@ -23,17 +23,15 @@ from typer.testing import CliRunner
 
 from earwitness import media, stats
 from earwitness.cli import app
-from earwitness.curate import (
-    review,
-    review_consensus,
-    review_export,
-    review_label_studio,
-    review_queue,
-    review_votes,
-)
-from earwitness.curate.review_media import Studio
-from earwitness.curate.review_queue import Queue
-from earwitness.curate.review_votes import ReviewError, Vote, Votes, check_vote
+from earwitness.curate import review
+from earwitness.curate.review import deciding as review_consensus
+from earwitness.curate.review import exporting as review_export
+from earwitness.curate.review import queue as review_queue
+from earwitness.curate.review import tasks as review_label_studio
+from earwitness.curate.review import votes as review_votes
+from earwitness.curate.review.media import Studio
+from earwitness.curate.review.queue import Queue
+from earwitness.curate.review.votes import ReviewError, Vote, Votes, check_vote
 from earwitness.datasets import folder
 from earwitness.records import Clip, Estimate, Event, View
 

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 from earwitness import foley, media
-from earwitness.curate import review, review_queue, review_votes
+from earwitness.curate import review
+from earwitness.curate.review import queue as review_queue
+from earwitness.curate.review import votes as review_votes
 from earwitness.datasets import folder
 
 pytest.importorskip("uvicorn", reason="the pages are the extra earwitness[serve]")

@@ -151,11 +151,10 @@ def _detected(judged: Sequence[Judged], style: str) -> list[Judged]:
     ]
     dropped = [j for j in asked if j.item.condition == "muted" and clean(j.item.target or "") == "no"]
     twins = {(j.item.clip, clean(j.item.asked or "")) for j in dropped}
-    some = [
+    return [
         *dropped,
         *(j for j in asked if j.item.condition == "full" and (j.item.clip, clean(j.item.asked or "")) in twins),
     ]
-    return some
 
 
 def _yes(some: Sequence[Judged]) -> tuple[list[bool | None], list[bool]]:

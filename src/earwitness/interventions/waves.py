@@ -5,9 +5,9 @@ shape as the clip's own (the clip's length is never changed) and never writes in
 compared on what a model hears: the channels' mean, and for files at 16 kHz, because a stereo file and its
 16 kHz mono version can differ by more than 7 LU.
 
-Functions: ``shifted``, ``hushed``, ``room_tone``, ``empty_room``, ``fitted`` (length by trim or loop), ``with_channels``, ``limited`` (peaks), ``matched``
-(length, channels and loudness of another sound), ``without_stem``, and ``changed``, which does what an
-Intervention says.
+Functions: ``shifted``, ``hushed``, ``room_tone``, ``empty_room``, ``fitted`` (length by trim or loop),
+``with_channels``, ``limited`` (peaks), ``matched`` (length, channels and loudness of another sound),
+``without_stem``, and ``changed``, which does what an Intervention says.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Changed(NamedTuple):
 
 
 def room_tone(wave: Wave, rate: int, samples: int, seed: int = 0) -> Wave:
-    """``samples`` of what the clip sounds like when nothing happens: noise with the spectrum of its quietest moment.
+    """What the clip sounds like when nothing happens: noise with the spectrum of its quietest moment.
 
     The quietest stretch (1 s, at most a quarter of the clip) is convolved with white noise: its spectrum, its level
     and what its channels have in common stay, nothing in it repeats. Where that stretch is digital silence, so is

@@ -23,10 +23,13 @@ from pathlib import Path
 
 import msgspec
 
-from earwitness.curate import lint_answers, lint_media, lint_times, lint_words
-from earwitness.curate.lint_findings import Finding
-from earwitness.curate.lint_reading import read
-from earwitness.curate.lint_rows import Material
+from earwitness.curate.lint import answers as lint_answers
+from earwitness.curate.lint import media as lint_media
+from earwitness.curate.lint import times as lint_times
+from earwitness.curate.lint import words as lint_words
+from earwitness.curate.lint.findings import Finding
+from earwitness.curate.lint.reading import read
+from earwitness.curate.lint.rows import Material
 
 CHECKS: Sequence[Callable[[Material], Finding]] = (
     *lint_answers.CHECKS, *lint_words.CHECKS, *lint_times.CHECKS, *lint_media.CHECKS,

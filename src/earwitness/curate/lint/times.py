@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from earwitness.curate.lint_findings import FEW, SOME, Finding, amount, finding, idle
-from earwitness.curate.lint_rows import Material, Sample
+from earwitness.curate.lint.findings import FEW, SOME, Finding, amount, finding, idle
+from earwitness.curate.lint.rows import Material, Sample
 from earwitness.protocols.making import EDGE
 from earwitness.questions import clean, judge_shift
 from earwitness.questions.timing import seconds_in

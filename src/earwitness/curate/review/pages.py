@@ -33,14 +33,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from earwitness.curate.review import Desk
-from earwitness.curate.review_consensus import EPS_HEARD, EPS_SEEN
-from earwitness.curate.review_votes import CRITERIA, ReviewError, Vote, spelled
+from earwitness.curate.review.deciding import EPS_HEARD, EPS_SEEN
+from earwitness.curate.review.votes import CRITERIA, ReviewError, Vote, spelled
 from earwitness.serve import LOOPBACK, listening
 
 BODY = 64 << 10  # bytes of a vote at most
 KEY = "x-review-key"
-SCRIPTS = ("review.js", "review_door.js", "review_lanes.js", "review_outbox.js", "review_player.js")
-STATIC = {"review.css": "text/css; charset=utf-8"} | dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8")
+SCRIPTS = ("page.js", "door.js", "lanes.js", "outbox.js", "player.js")
+STATIC = {"page.css": "text/css; charset=utf-8"} | dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -92,8 +92,8 @@ def app(desk: Desk, host: str = "127.0.0.1") -> Starlette:
         },
     )  # fmt: skip
     made.state.desk = desk
-    pages = resources.files("earwitness.curate")
-    made.state.page = (pages / "review.html").read_bytes()
+    pages = resources.files("earwitness.curate.review")
+    made.state.page = (pages / "page.html").read_bytes()
     made.state.static = {name: (pages / name).read_bytes() for name in STATIC}
     made.add_middleware(_Door, host=host)
     return made

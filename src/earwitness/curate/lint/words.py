@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from earwitness.curate import lint_text as text
-from earwitness.curate.lint_findings import ORDER, SOME, Finding, Verdict, certain, finding, idle, interval, spelled
-from earwitness.curate.lint_rows import Material, Sample, closed, right, stem, types
+from earwitness.curate.lint import text as text
+from earwitness.curate.lint.findings import ORDER, SOME, Finding, Verdict, certain, finding, idle, interval, spelled
+from earwitness.curate.lint.rows import Material, Sample, closed, right, stem, types
 from earwitness.questions import clean
 from earwitness.records import Estimate, digest
 from earwitness.stats import difference, proportion

@@ -22,10 +22,10 @@ from typing import Any
 import msgspec
 
 from earwitness import media
-from earwitness.curate.review_consensus import Outcome, consensus, reason, tables
-from earwitness.curate.review_media import Studio
-from earwitness.curate.review_queue import Queue
-from earwitness.curate.review_votes import Vote
+from earwitness.curate.review.deciding import Outcome, consensus, reason, tables
+from earwitness.curate.review.media import Studio
+from earwitness.curate.review.queue import Queue
+from earwitness.curate.review.votes import Vote
 from earwitness.datasets import folder
 from earwitness.datasets.labels import COLUMNS
 from earwitness.media import MediaError

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as distributions
 
-from earwitness.curate.lint_findings import FEW, ORDER, SOME, Finding, Verdict, amount, finding, idle
-from earwitness.curate.lint_rows import OWN, Material, Sample, closed, right, types
+from earwitness.curate.lint.findings import FEW, ORDER, SOME, Finding, Verdict, amount, finding, idle
+from earwitness.curate.lint.rows import OWN, Material, Sample, closed, right, types
 from earwitness.questions import clean
 from earwitness.records import NONE_OF_THE_ABOVE
 from earwitness.stats.intervals import cluster_sums, ratio_variance

@@ -7,15 +7,15 @@ Thud had people set event times where annotators differ (arXiv 2605.16403, secti
         review.serve(desk)                      # pages for annotators, until Ctrl-C
     review.export("candidates/", "passed/")     # what all passed, why the rest did not, agreement
 
-==============================  ===================================================================
-:mod:`.review_queue`            what is asked: a labels folder, or a queue that says why
-:mod:`.review_votes`            votes, append-only, never lost
-:mod:`.review_pictures`         frames, wave, spectrogram on one clock (drawn in children with limits)
-:mod:`.review_serve`            the pages: addresses, who may ask what
-:mod:`.review_consensus`        strict consensus, Cohen's kappa, event times
-:mod:`.review_export`           the labels file and its tables
-:mod:`.review_label_studio`     the same questions for Label Studio, and its answers back
-==============================  ===================================================================
+=================  ================================================================
+:mod:`.queue`      what is asked: a labels folder, or a queue that says why
+:mod:`.votes`      votes, append-only, never lost
+:mod:`.pictures`   frames, wave, spectrogram on one clock (drawn in children with limits)
+:mod:`.pages`      the pages: addresses, who may ask what
+:mod:`.deciding`   strict consensus, Cohen's kappa, event times
+:mod:`.exporting`  the labels file and its tables
+:mod:`.tasks`      the same questions for Label Studio, and its answers back
+=================  ================================================================
 
 Blinding: every annotator sees the clips in an order of their own (by seed), and no address tells one annotator what
 another said. A name belongs to the browser that took it first.
@@ -34,13 +34,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from earwitness.curate import review_queue, review_votes
-from earwitness.curate.review_consensus import Outcome, consensus, tables
-from earwitness.curate.review_export import export as write_export
-from earwitness.curate.review_label_studio import read_label_studio, write_label_studio
-from earwitness.curate.review_media import Studio
-from earwitness.curate.review_queue import Case, Queue
-from earwitness.curate.review_votes import Identity, ReviewError, Vote, Votes
+from earwitness.curate.review import queue as review_queue
+from earwitness.curate.review import votes as review_votes
+from earwitness.curate.review.deciding import Outcome, consensus, tables
+from earwitness.curate.review.exporting import export as write_export
+from earwitness.curate.review.media import Studio
+from earwitness.curate.review.queue import Case, Queue
+from earwitness.curate.review.tasks import read_label_studio, write_label_studio
+from earwitness.curate.review.votes import Identity, ReviewError, Vote, Votes
 from earwitness.records import Table
 from earwitness.serve import LOOPBACK
 
@@ -160,7 +161,7 @@ def agreement(manifest: str | Path, folder: str | Path | None = None, *, need: i
 def export(
     manifest: str | Path, out: str | Path, folder: str | Path | None = None, *, need: int = 2
 ) -> tuple[list[Outcome], list[Table]]:
-    """Write what passed as a labels folder, what did not and why, and agreement; see :mod:`.review_export`.
+    """Write what passed as a labels folder, what did not and why, and agreement; see :mod:`.exporting`.
 
     Raises ValueError where there are no votes, or ``out`` holds other labels.
     """
@@ -231,7 +232,7 @@ def _home(queue: Queue, folder: str | Path | None) -> Path:
 
 def _pages() -> Any:
     try:
-        return importlib.import_module("earwitness.curate.review_serve")
+        return importlib.import_module("earwitness.curate.review.pages")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "uvicorn", "anyio"):
             raise

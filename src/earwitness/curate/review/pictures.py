@@ -5,7 +5,7 @@
 the clip's own file would not play or would not keep our clock, ``play.mp4``. The page only places what was measured
 here: no browser's idea of a file's time is asked.
 
-``child`` is the other end of :class:`earwitness.curate.review_media.Studio`: a process with a memory limit that
+``child`` is the other end of :class:`earwitness.curate.review.media.Studio`: a process with a memory limit that
 draws one clip after another."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 "use strict";
 // The page of a review: one annotator, one clip at a time. What an annotator does is in this browser before anything
-// is sent (review_outbox.js); the clip plays in review_player.js, over the time axis of review_lanes.js.
+// is sent (outbox.js); the clip plays in player.js, over the time axis of lanes.js.
 
 (() => {
   const $ = (id) => document.getElementById(id);

@@ -9,7 +9,7 @@
 Such rows carry no truth, so it is taken from where they hide it: the file's name (``..._delay_2.16s.mp4``, arXiv
 2605.16403), the letter, the yes or no, or the short answer that the row teaches. A row without these is open.
 
-Function: ``read`` -> :class:`~earwitness.curate.lint_rows.Material`.
+Function: ``read`` -> :class:`~earwitness.curate.lint.rows.Material`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from earwitness.curate.lint_rows import BRACED, LETTERED, Kind, Material, Sample
+from earwitness.curate.lint.rows import BRACED, LETTERED, Kind, Material, Sample
 from earwitness.datasets.folder import RELEASE
 from earwitness.datasets.question_file import QuestionFileError, shelf
 from earwitness.datasets.thud_files import truth

@@ -22,8 +22,8 @@ from typing import Literal
 import msgspec
 
 from earwitness import stats
-from earwitness.curate.review_queue import Case, Queue
-from earwitness.curate.review_votes import CRITERIA, Vote
+from earwitness.curate.review.queue import Case, Queue
+from earwitness.curate.review.votes import CRITERIA, Vote
 from earwitness.datasets.labels import check_times
 from earwitness.records import Cell, Clip, Event, Row, Table
 

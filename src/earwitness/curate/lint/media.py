@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from earwitness import media
-from earwitness.curate.lint_findings import FEW, SOME, Finding, Verdict, amount, finding, idle
-from earwitness.curate.lint_rows import Material, Sample, stem
+from earwitness.curate.lint.findings import FEW, SOME, Finding, Verdict, amount, finding, idle
+from earwitness.curate.lint.rows import Material, Sample, stem
 from earwitness.datasets.labels import check_times
 from earwitness.media import MediaError
 from earwitness.questions import clean, judge_mute

@@ -1,10 +1,10 @@
-"""Whatever a data set is written as, one kind of row comes out (:mod:`earwitness.curate.lint_rows`).
+"""Whatever a data set is written as, one kind of row comes out (:mod:`earwitness.curate.lint.rows`).
 
 Read are rows for other trainers (``lint_messages``), training sets of this package (the folder, or its
 train.jsonl), runs (what was asked), question files (FORMAT:FILE, or any whose rows tell their format), and labelled
 clips.
 
-Function: ``read`` -> :class:`~earwitness.curate.lint_rows.Material`.
+Function: ``read`` -> :class:`~earwitness.curate.lint.rows.Material`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from earwitness import run as runs
-from earwitness.curate import lint_messages
-from earwitness.curate.lint_rows import Kind, Material, Sample
+from earwitness.curate.lint import messages as lint_messages
+from earwitness.curate.lint.rows import Kind, Material, Sample
 from earwitness.datasets import folder as labelled
 from earwitness.datasets.labels import COLUMNS, LabelsError, clip_of
 from earwitness.datasets.labels import rows as label_rows

@@ -1,7 +1,7 @@
 """Clips drawn when they are first asked for, kept on the disk, and never decoded in the server's own process.
 
 Review decodes files that nobody has vouched for yet: that is what it is for. So children do it, each with a memory
-limit and a deadline (:mod:`earwitness.curate.review_pictures`); whatever a file does to one costs that clip only. A
+limit and a deadline (:mod:`earwitness.curate.review.pictures`); whatever a file does to one costs that clip only. A
 child stays for the next clip, since starting one costs more than drawing.
 
 The cache (``review/cache``) may be deleted at any time.
@@ -21,7 +21,7 @@ from queue import LifoQueue
 
 import msgspec
 
-from earwitness.curate.review_pictures import VERSION, Facts, Task
+from earwitness.curate.review.pictures import VERSION, Facts, Task
 from earwitness.records import Clip, digest
 
 MEMORY = 3 * 2**30  # bytes of a child's address space, as media.load_guarded allows
@@ -132,7 +132,7 @@ class Studio:
 class _Child:
     """One process that draws; started when first asked, and anew after it died."""
 
-    code = "from earwitness.curate.review_pictures import child; child()"
+    code = "from earwitness.curate.review.pictures import child; child()"
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

@@ -25,8 +25,8 @@ from xml.sax.saxutils import quoteattr
 import msgspec
 
 from earwitness import media
-from earwitness.curate.review_queue import Case, Queue
-from earwitness.curate.review_votes import CRITERIA, ReviewError, Vote, check_vote, spelled
+from earwitness.curate.review.queue import Case, Queue
+from earwitness.curate.review.votes import CRITERIA, ReviewError, Vote, check_vote, spelled
 from earwitness.records import Event, digest
 
 TASKS, CONFIG = "tasks.json", "config.xml"
