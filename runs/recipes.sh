@@ -52,6 +52,7 @@ train thud-all dpo hans-thud-dpo thud-all thud-sft
 # When Eyes and Ears Disagree (its Table 7): warm-up, format and accuracy alone, Step-RR, then Ans-CO
 data comm-warmup warm-up 4000
 data comm questions 4000
+[ -e "$OUT/set-comm/references.json" ] || "$EARWITNESS" references "$OUT/set-comm" -m truth
 train comm-warmup sft hans-warmup comm-warmup hans
 [ -n "${HELD:-}" ] || train comm-accuracy grpo hans-grpo comm comm-warmup --set rewards=format,correct
 train comm-step grpo hans-grpo comm comm-warmup

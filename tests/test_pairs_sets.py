@@ -558,3 +558,29 @@ def test_pairs_on_the_command_line(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["pairs", str(run), "--mixture", "spp", "-o", str(at)])
     assert wrong.exit_code == 2
     assert "did you mean sp?" in wrong.output
+
+
+def test_references_are_written_into_a_set_once(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    training_data.from_clips("foley", folder, mixture="questions", limit=12, n=24, seed=3)
+    before = training_set.read(folder)
+    assert not any(p.reference for p in before.train)
+    found = training_data.refer(folder, "truth")
+    after = training_set.read(folder)
+    assert (found.model, found.made, found.failed) == ("truth", len(before.train) + len(before.valid), {})
+    assert [p.id for p in after.train] == [p.id for p in before.train]
+    for p in (*after.train, *after.valid):
+        heard = p.item.heard
+        assert p.reference == ("I hear no sound." if not heard else p.reference)
+        assert all(h in p.reference for h in heard)
+    other = training_data.refer(folder, "fake:parrot")
+    assert other.model == "fake:parrot"
+    assert other.made + len(other.failed) == found.made
+    asked = (folder / "references" / "answers.jsonl").read_bytes()
+    again = training_data.refer(folder, "fake:parrot")
+    assert (again.made, again.failed) == (other.made, other.failed)
+    assert (folder / "references" / "answers.jsonl").read_bytes() == asked  # nothing was asked twice
+    done = CliRunner().invoke(app, ["references", str(folder), "-m", "truth"])
+    assert done.exit_code == 0, done.output
+    assert "have a reference by truth" in done.output
+    assert CliRunner().invoke(app, ["references", str(tmp_path), "-m", "truth"]).exit_code == 2

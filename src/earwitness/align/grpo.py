@@ -229,7 +229,7 @@ def trainer(
     if "arr" in recipe.rewards and not any(p.reference.strip() for p in pairs):
         raise ValueError(
             "the reward arr compares with the pairs' references, and no pair has one: make them first "
-            "(align.reference)"
+            "with `earwitness references SET -m MODEL`"
         )
     if recipe.reward_weights and len(recipe.reward_weights) != len(recipe.rewards):
         raise ValueError(

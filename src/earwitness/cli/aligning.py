@@ -1,4 +1,4 @@
-"""Verbs that make what a model is trained on: pairs, sft-data."""
+"""Verbs that make what a model is trained on: pairs, sft-data, references."""
 
 from __future__ import annotations
 
@@ -92,6 +92,38 @@ def sft_data(
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     _closing(made, out_folder)
+
+
+@app.command(
+    epilog="Examples:\n\n`earwitness references sets/questions -m openai:http://localhost:8000/v1#Qwen2-Audio`\n\n"
+    "`earwitness references sets/questions -m truth`"
+)
+def references(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="a training set: pairs' or sft-data's --out")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="an audio language model, or truth: a sentence on what is heard")
+    ],
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="ask again what failed")] = False,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="key=value: the model's own options")] = None,
+) -> None:
+    """Write the reasoning of an ear alone into a set's pairs: what GRPO's audio reward (arr) compares with."""
+    from earwitness.session import training_data
+
+    try:
+        with _shown() as progress:
+            found = training_data.refer(
+                folder, model, settings=dict(pair(s) for s in setting or []), retry_failed=retry_failed,
+                progress=progress,
+            )  # fmt: skip
+    except (ValueError, ImportError, OSError) as error:
+        fail(error)
+    out.print(f"{found.made} pairs of {folder} have a reference by {plain(found.model)}", highlight=False)
+    for name, why in list(found.failed.items())[:5]:
+        out.print(f"[yellow]note:[/] {name} has none: {plain(why)}", highlight=False, soft_wrap=True)
+    if len(found.failed) > 5:
+        out.print(
+            f"[yellow]note:[/] and {len(found.failed) - 5} more: {folder / 'references.json'}", highlight=False
+        )
 
 
 def _closing(made: object, folder: Path) -> None:

@@ -14,7 +14,16 @@ from typing import Any
 import msgspec
 
 from earwitness import run as runs
-from earwitness.align import blind, leaks, making, mixtures, multiple_choice, spans
+from earwitness.align import (
+    blind,
+    leaks,
+    making,
+    mixtures,
+    multiple_choice,
+    reference,
+    spans,
+    training_set,
+)
 from earwitness.align.training_set import Info, Source, TrainingSet, sources, write
 from earwitness.datasets.opening import open_clips
 from earwitness.models.load import load_model
@@ -47,10 +56,14 @@ def from_run(
 ) -> Made:  # fmt: skip
     """A training set from a run on training clips.
 
-    Parameters ---------- mixture : a name (``mixtures.named``) or a mixture of your own. n : pairs in all; None:
-    what the mixture says. valid : share of the sources kept for validation. against : runs that will test the
-    model. descriptions : timed descriptions of the clips (``align.spans``). settings : key -> text: classes,
-    shift_band, backgrounds, long_context_tokens, context_position (as in an audit),
+    Parameters
+    ----------
+    mixture : a name (``mixtures.named``) or a mixture of your own.
+    n : pairs in all; None: what the mixture says.
+    valid : share of the sources kept for validation.
+    against : runs that will test the model.
+    descriptions : timed descriptions of the clips (``align.spans``).
+    settings : key -> text: classes, shift_band, backgrounds, long_context_tokens, context_position (as in an audit),
         twins, and text_model with that model's own options: a model that is asked without media.
 
     Raises
@@ -104,6 +117,51 @@ def from_clips(
         found, source, out, mixture=mixture, n=n, seed=seed, valid=valid, against=against,
         descriptions=descriptions, settings=given, command=command, progress=progress,
     )  # fmt: skip
+
+
+class Referenced(msgspec.Struct, frozen=True, kw_only=True):
+    """Who made the references of a set (references.json in its folder), of how many pairs, and why some have none."""
+
+    model: str
+    revision: str
+    made: int
+    failed: dict[str, str]  # pair id -> reason
+
+
+def refer(
+    folder: Path, model: str, *, settings: Mapping[str, str] | None = None, retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> Referenced:  # fmt: skip
+    """Write the reference reasoning into a training set's pairs (``align.reference``); what was asked is kept.
+
+    Parameters
+    ----------
+    model : an audio language model by its name, or "truth": an exact sentence about what is heard, without a model.
+    settings : the model's own options.
+    retry_failed : ask again what failed before.
+
+    Raises
+    ------
+    ValueError
+        For a folder that holds no training set, an unknown model or option, and pairs without a chosen answer.
+    """
+    made = training_set.read(folder)
+    both = [*made.train, *made.valid]
+    if model == "truth":
+        pairs, found = reference.with_truth(both), Referenced(model=model, revision="1", made=len(both), failed={})
+    else:
+        options = chosen(dict(settings or {}), model=model, seed=0)[1]
+        asked = load_model(model, **options.for_model)
+        told = None if progress is None else (lambda done, failed, total: progress("references", done, total))
+        pairs, failed = reference.make(
+            both, asked, training_set.clips_of(made.info), folder / "references", progress=told,
+            retry_failed=retry_failed,
+        )  # fmt: skip
+        found = Referenced(model=asked.name, revision=asked.revision, made=len(both) - len(failed), failed=failed)
+    count = len(made.train)
+    write(folder, TrainingSet(made.info, tuple(pairs[:count]), tuple(pairs[count:])))
+    (folder / "references.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    return found
 
 
 def _said(answer: Answer) -> bool:
