@@ -106,7 +106,14 @@ def test_the_private_methods_that_are_overridden_are_still_those_of_trl_1_16() -
 
 def test_what_is_paid_becomes_likelier_and_with_the_sign_turned_less_likely(clips: ClipSet, tmp_path: Path) -> None:
     """A bandit: one of two things that Hans may say is paid. The released trainer had the other sign."""
-    pair = next(p for p in swapped() if (p.item.seen[0], p.item.heard[0]) == ("hammer", "guitar"))
+    first = hans(clips, tmp_path, swapped()[:1], steps=1, group=2, batch=1, validate_every=100)
+
+    def chance(some: Any, pair: Pair) -> float:
+        with torch.no_grad():
+            out = forward.score(some.feeder.model.model, pack(some.feeder.rows([pair.item], [pair.chosen])))
+        return float(out.log_probs.sum().exp())
+
+    pair = next(p for p in swapped() if 0.3 < chance(first, p) < 0.7)  # said now and then, so that it can be paid
     found = {}
     for sign in (1.0, -1.0):
         made = hans(
@@ -114,17 +121,12 @@ def test_what_is_paid_becomes_likelier_and_with_the_sign_turned_less_likely(clip
             validate_every=100,
         )  # fmt: skip
 
-        def p(made: Any = made) -> float:
-            with torch.no_grad():
-                out = forward.score(made.feeder.model.model, pack(made.feeder.rows([pair.item], [pair.chosen])))
-            return float(out.log_probs.sum().exp())
-
-        before = p()
+        before = chance(made, pair)
         with trainers.calm():
             made.train()
-        found[sign] = (before, p())
-    assert found[1.0][0] == found[-1.0][0] == pytest.approx(0.22, abs=0.1)
-    assert found[1.0][1] > 0.6
+        found[sign] = (before, chance(made, pair))
+    assert 0.3 < found[1.0][0] == found[-1.0][0] < 0.7
+    assert found[1.0][1] > 0.8
     assert found[-1.0][1] < 0.05
 
 
