@@ -16,7 +16,19 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from earwitness.align import answering, blind, confuse, general, mistakes, multiple_choice, preferences, twins
+from earwitness.align import (
+    answering,
+    blind,
+    confuse,
+    exchange,
+    general,
+    kept,
+    mistakes,
+    moments,
+    multiple_choice,
+    preferences,
+    twins,
+)
 from earwitness.align.mixtures import Mixture, Part
 from earwitness.align.stock import Plan, Span, Stock, Unit, drawn, names, told_apart
 from earwitness.protocols import Settings
@@ -30,12 +42,17 @@ MAKERS: dict[str, Maker] = {
     "caption": twins.captioned,
     "mute": preferences.mute,
     "swap": preferences.swap,
+    "exchange": exchange.exchange,
+    "room": preferences.room,
     "shift": preferences.shift,
+    "hush": preferences.hush,
+    "moments": moments.moments,
     "ctp": preferences.ctp,
     "op": preferences.op,
     "sp": mistakes.mistakes,
     "confuse": confuse.presence,
     "modified": confuse.modified,
+    "kept": kept.kept,
     "general": general.general,
     "avqa": multiple_choice.choices,
     "avqa-long": multiple_choice.choices,

@@ -6,11 +6,15 @@ part              what it teaches (the module that makes it)
 mma               which modality was asked for: aligned clips and swapped twins (``twins``)
 abstention        "None of the above" where the asked stream is gone, and only there (``twins``)
 caption           a false caption, or words around the question, change nothing (``twins``)
-mute, swap        is there a sound; is it this picture's (``preferences``)
+mute, room, swap  is there a sound (zeros left, or room tone); is it this picture's (``preferences``)
+exchange          swaps as an audit makes them: the commonest classes under each other's sound (``exchange``)
 shift, ctp        is it late, early, in step (``preferences``)
+hush              an edge is filled as by a shift, and nothing is moved (``preferences``)
+moments           in which second is it seen, in which is it heard (``moments``)
 op, sp            original-sync preferences; the model's own mistakes (``preferences``, ``mistakes``)
 confuse           is there an X sound, with X left out, muted, swapped, untouched (``confuse``)
 modified          what is heard where the sound was replaced (``confuse``)
+kept              untouched clips: the sound matches, the things are heard (``kept``)
 general           ordinary descriptions, so that nothing else is forgotten (``general``)
 avqa, avqa-long   multiple choice that needs the media; with its reason (``multiple_choice``)
 warm-up           long answers in RL-CoMM's tags (``answering``)
@@ -60,10 +64,13 @@ class Mixture(msgspec.Struct, frozen=True, kw_only=True):
 
 THUD_STYLES = ("neutral", "direct")
 PLAIN_STYLES = ("plain", "direct")
+MOMENTS = ("seen", "heard")
+KEPT = (*PLAIN_STYLES, "leading", "neutral")
 GENERAL = ("description", "localization", "audio_qa", "attribution")
 STYLES: dict[str, tuple[str, ...]] = {  # of a part that is named alone
     "mma": ("standard",), "abstention": ("abstention",), "caption": ("standard",), "mute": THUD_STYLES,
-    "swap": THUD_STYLES, "shift": THUD_STYLES, "ctp": THUD_STYLES, "op": ("neutral",), "sp": ("own",),
+    "room": THUD_STYLES, "hush": THUD_STYLES, "swap": THUD_STYLES, "shift": THUD_STYLES, "ctp": THUD_STYLES,
+    "op": ("neutral",), "sp": ("own",), "moments": MOMENTS, "kept": KEPT, "exchange": THUD_STYLES,
     "confuse": ("leading", "neutral"), "modified": ("standard",), "general": GENERAL, "avqa": ("short",),
     "avqa-long": ("long",), "warm-up": ("tagged",), "questions": ("tagged",),
 }  # fmt: skip
@@ -128,9 +135,11 @@ NAMED: dict[str, Mixture] = {
                 Part("mma", 0.24, ("standard", "cot")),
                 Part("abstention", 0.10, ("abstention",)),
                 Part("caption", 0.04, ("standard",)),
-                Part("mute", 0.10, THUD_STYLES),
+                Part("mute", 0.06, THUD_STYLES),
+                Part("room", 0.04, THUD_STYLES),
                 Part("swap", 0.10, THUD_STYLES),
-                Part("shift", 0.14, THUD_STYLES),
+                Part("shift", 0.10, THUD_STYLES),
+                Part("hush", 0.04, THUD_STYLES),
                 Part("confuse", 0.10, ("leading", "neutral")),
                 Part("modified", 0.05, ("standard",)),
                 Part("general", 0.06, GENERAL),
@@ -140,16 +149,36 @@ NAMED: dict[str, Mixture] = {
             quote="all parts; ratios are ours",
         ),
         Mixture(
+            name="hans-sync",
+            kind="both",
+            parts=(
+                # The first three give all they have, so that questions meet on the same media; the rest is ballast.
+                Part("moments", 0.42, ("seen",)),
+                Part("hush", 0.42, ("direct",)),
+                Part("shift", 0.20, ("direct",)),
+                Part("mma", 0.08, ("standard", "cot")),
+                Part("abstention", 0.02, ("abstention",)),
+                Part("mute", 0.02, PLAIN_STYLES),
+                Part("swap", 0.05, PLAIN_STYLES),
+                Part("confuse", 0.06, ("leading", "neutral")),
+                Part("modified", 0.02, ("standard",)),
+            ),
+            n=28_000,
+            quote="synchrony before all else: when is it seen, are the two in step; ours",
+        ),
+        Mixture(
             name="hans",
             kind="both",
             parts=(
-                Part("mma", 0.22, ("standard", "cot")),
+                Part("mma", 0.16, ("standard", "cot")),
                 Part("abstention", 0.10, ("abstention",)),
                 Part("caption", 0.04, ("standard",)),
-                Part("mute", 0.10, PLAIN_STYLES),
-                Part("swap", 0.12, PLAIN_STYLES),
-                Part("shift", 0.18, PLAIN_STYLES),
-                Part("confuse", 0.18, ("leading", "neutral")),
+                Part("mute", 0.07, PLAIN_STYLES),
+                Part("room", 0.05, PLAIN_STYLES),
+                Part("swap", 0.24, PLAIN_STYLES),
+                Part("shift", 0.16, PLAIN_STYLES),
+                Part("hush", 0.16, PLAIN_STYLES),
+                Part("confuse", 0.24, ("leading", "neutral")),
                 Part("modified", 0.06, ("standard",)),
             ),
             n=16_000,
@@ -159,17 +188,39 @@ NAMED: dict[str, Mixture] = {
             name="hans-hard",
             kind="both",
             parts=(
-                Part("mma", 0.10, ("standard", "cot")),
-                Part("abstention", 0.06, ("abstention",)),
+                Part("mma", 0.05, ("standard", "cot")),
+                Part("abstention", 0.03, ("abstention",)),
                 Part("caption", 0.02, ("standard",)),
-                Part("mute", 0.06, PLAIN_STYLES),
-                Part("swap", 0.36, PLAIN_STYLES),
-                Part("shift", 0.08, PLAIN_STYLES),
-                Part("confuse", 0.26, ("leading", "neutral")),
-                Part("modified", 0.06, ("standard",)),
+                Part("mute", 0.02, PLAIN_STYLES),
+                Part("room", 0.02, PLAIN_STYLES),
+                Part("exchange", 0.38, PLAIN_STYLES),
+                Part("shift", 0.05, PLAIN_STYLES),
+                Part("hush", 0.05, PLAIN_STYLES),
+                Part("confuse", 0.34, ("leading", "neutral")),
+                Part("modified", 0.03, ("standard",)),
+                Part("kept", 0.05, KEPT),
             ),
-            n=12_000,
-            quote="the same with more of what Hans finds hard, for a second round; ours",
+            n=20_000,
+            quote="what Hans finds hard, swaps and left-out sounds, with a little of all else; ours",
+        ),
+        Mixture(
+            name="hans-last",
+            kind="both",
+            parts=(
+                Part("mma", 0.09, ("standard", "cot")),
+                Part("abstention", 0.05, ("abstention",)),
+                Part("caption", 0.02, ("standard",)),
+                Part("mute", 0.03, PLAIN_STYLES),
+                Part("room", 0.02, PLAIN_STYLES),
+                Part("exchange", 0.27, PLAIN_STYLES),
+                Part("shift", 0.06, PLAIN_STYLES),
+                Part("hush", 0.06, PLAIN_STYLES),
+                Part("confuse", 0.27, ("leading", "neutral")),
+                Part("modified", 0.04, ("standard",)),
+                Part("kept", 0.12, KEPT),
+            ),
+            n=16_000,
+            quote="all parts once more, slowly, with more untouched clips, so that needless doubts go; ours",
         ),
     )
 }

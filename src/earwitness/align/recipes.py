@@ -184,18 +184,32 @@ def _comm_ansco() -> Recipe:
 def _hans_sft() -> Recipe:
     return Recipe(
         name="hans-sft", stage="sft", source="ours, for a model of two million parameters", trains="text",
-        rate=1e-3, words=4.0, betas=(0.9, 0.98), warmup=0.04, schedule="cosine", steps=600, batch=64,
+        rate=2e-3, words=1.0, betas=(0.9, 0.98), warmup=0.04, schedule="cosine", steps=600, batch=64,
         weigh="answer", together=4, precision="float32", validate_every=100, validation=400, keep=1,
         ours={
             "trains": "two questions differ in one token of a hundred that so far meant nothing to Hans: with the "
             "word embeddings frozen the loss stays high",
-            "words": "for the same reason the words learn faster",
+        },
+    )  # fmt: skip
+
+
+def _hans_sync() -> Recipe:
+    return msgspec.structs.replace(
+        _hans_sft(), name="hans-sync", rate=3e-3, steps=1500, batch=40, together=2, warmup=0.02,
+        validate_every=500,
+        ours={
+            "rate": "the eye says whether a thing is struck yet in another direction for each class, with a tenth "
+            "to a half of its strength; to read that takes many steps, and more of them at 1e-3",
         },
     )  # fmt: skip
 
 
 def _hans_more() -> Recipe:
-    return msgspec.structs.replace(_hans_sft(), name="hans-more", rate=7e-4, steps=300)
+    return msgspec.structs.replace(_hans_sft(), name="hans-more", rate=1.5e-3, steps=350)
+
+
+def _hans_last() -> Recipe:
+    return msgspec.structs.replace(_hans_sft(), name="hans-last", rate=7e-4, steps=240, validate_every=120)
 
 
 # The published steps with what a model of two million random parameters needs of them: rates and steps are ours.
@@ -239,7 +253,7 @@ def _hans_ansco() -> Recipe:
 _MADE = {
     "mma-sft": _mma_sft, "thud-sft": _thud_sft, "thud-dpo": _thud_dpo, "comm-warmup": _comm_warmup,
     "comm-grpo": _comm_grpo, "comm-ansco": _comm_ansco, "hans-sft": _hans_sft,
-    "hans-more": _hans_more,
+    "hans-sync": _hans_sync, "hans-more": _hans_more, "hans-last": _hans_last,
     "hans-mma": _hans_mma, "hans-thud-sft": _hans_thud_sft, "hans-thud-dpo": _hans_thud_dpo,
     "hans-warmup": _hans_warmup, "hans-grpo": _hans_grpo, "hans-ansco": _hans_ansco,
 }  # fmt: skip
