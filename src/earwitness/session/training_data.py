@@ -63,8 +63,8 @@ def from_run(
     valid : share of the sources kept for validation.
     against : runs that will test the model.
     descriptions : timed descriptions of the clips (``align.spans``).
-    settings : key -> text: classes, shift_band, backgrounds, long_context_tokens, context_position (as in an audit),
-        twins, and text_model with that model's own options: a model that is asked without media.
+    settings : key -> text: classes, shift_band, backgrounds, long_context_tokens, context_position (as in an
+        audit), twins, and text_model with that model's own options: a model that is asked without media.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def from_clips(
 
 
 class Referenced(msgspec.Struct, frozen=True, kw_only=True):
-    """Who made the references of a set (references.json in its folder), of how many pairs, and why some have none."""
+    """Who made a set's references (references.json in its folder), of how many pairs, and why some have none."""
 
     model: str
     revision: str
