@@ -223,7 +223,7 @@ def test_every_fake_loads_by_name_and_keeps_the_protocol(kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gpt", "known: hans, hans-cured, fake:KIND, qwen2.5-omni:"),
+        ("gpt", "known: hans, hans-cured, fake:KIND, cascade:DIAL, qwen2.5-omni:"),
         ("", "unknown model ''"),
         ("fake:listens", "there are fake:hears, fake:sees"),
         ("qwen2.5-omni:", "say qwen2.5-omni:PATH-OR-HUB-ID"),

@@ -693,7 +693,9 @@ def test_hopeless_starts_are_refused(monkeypatch: pytest.MonkeyPatch, fake: str)
         serve.run(model, port=99_999)
     with pytest.raises(ValueError, match="milliseconds"):
         serve.app(model, wait=50)
-    monkeypatch.delitem(sys.modules, "earwitness.serve.endpoints")
+    for module in ("endpoints", "listening"):
+        monkeypatch.delitem(sys.modules, f"earwitness.serve.{module}")
+    monkeypatch.delattr(serve, "listening")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ValueError, match=r"earwitness\[serve\]"):
         serve.app(model)

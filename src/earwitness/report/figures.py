@@ -60,10 +60,16 @@ class Follow:
         return self.missing / (self.missing + self.picture.n)
 
 
+def control_only(item: Item) -> bool:
+    """Whether the item is a control of another one: a shift in the dark, a mute with room tone left."""
+    return item.intervention.unseen or (item.intervention.kind == "mute" and item.intervention.fill == "room")
+
+
 def natural(item: Item, *kinds: str) -> bool:
     """Whether the item asks plainly about the untouched clip, or one under an intervention of these kinds."""
     kind = item.intervention.kind
-    return (kind == "original" and item.condition not in TEXT_CONDITIONS) or kind in kinds
+    untouched = kind == "original" and item.condition not in TEXT_CONDITIONS
+    return not control_only(item) and (untouched or kind in kinds)
 
 
 def unscored(j: Judged) -> bool:
@@ -129,7 +135,7 @@ def share(chosen: Sequence[Judged], hit: Callable[[Judged], bool]) -> tuple[Esti
 
 def figures(judged: Sequence[Judged]) -> list[Figure]:
     """All key figures that the run has answers for, in the order in which they should be read."""
-    plainly = [j for j in judged if j.item.style in PLAIN_STYLES]
+    plainly = [j for j in judged if j.item.style in PLAIN_STYLES and not control_only(j.item)]
 
     def some(question: str, kinds: Sequence[str]) -> list[Judged]:
         return [j for j in plainly if j.item.question == question and j.item.intervention.kind in kinds]
