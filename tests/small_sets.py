@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from earwitness.align import training_set
+from earwitness.align.pairs import training_set
 from earwitness.datasets.opening import open_clips
 from earwitness.protocols import mma
 from earwitness.protocols.settings import Settings

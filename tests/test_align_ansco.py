@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 import small_sets  # noqa: E402
-from earwitness.align import ansco, forward, losses, recipes, tags, trainers, training, training_set  # noqa: E402
+from earwitness.align import ansco, forward, losses, recipes, tags, trainers, training  # noqa: E402
 from earwitness.align.feeding import Feeder  # noqa: E402
 from earwitness.align.packing import pack  # noqa: E402
+from earwitness.align.pairs import training_set  # noqa: E402
 from earwitness.align.recipes import Recipe  # noqa: E402
 from earwitness.datasets.opening import open_clips  # noqa: E402
 from earwitness.models.load import HANS  # noqa: E402

@@ -406,7 +406,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_answers(data: Path, tmp_pa
 
 
 def test_questions_that_no_reward_applies_to_are_skipped_and_counted(data: Path, tmp_path: Path) -> None:
-    from earwitness.align import training_set
+    from earwitness.align.pairs import training_set
 
     made = training_set.read(data)
     bare = [msgspec.structs.replace(p, item=msgspec.structs.replace(p.item, target=None)) for p in made.train]

@@ -127,7 +127,7 @@ def test_the_best_checkpoint_by_validation_is_kept_and_a_worse_end_is_not(
 
 
 def test_validation_scores_as_an_audit_does(data: Path) -> None:
-    from earwitness.align import training_set
+    from earwitness.align.pairs import training_set
 
     made = training_set.read(data)
     feeder = Feeder(QwenOmni(HANS), training_set.clips_of(made.info))
@@ -141,7 +141,7 @@ def test_validation_scores_as_an_audit_does(data: Path) -> None:
 def test_a_set_without_rejected_answers_is_no_set_for_preferences(data: Path, tmp_path: Path) -> None:
     import msgspec
 
-    from earwitness.align import training_set
+    from earwitness.align.pairs import training_set
 
     made = training_set.read(data)
     bare = tuple(msgspec.structs.replace(p, rejected=None) for p in made.train)

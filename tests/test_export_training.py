@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from earwitness import export, media
-from earwitness.align import training_set
+from earwitness.align.pairs import training_set
 from earwitness.cli import app
 from earwitness.export import training_commands, training_media
 from earwitness.interventions import files as rendering

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from earwitness import media
-from earwitness.align.mixtures import NAMED
+from earwitness.align.pairs.mixtures import NAMED
 from earwitness.curate.lint import Report, lint
 from earwitness.curate.lint import answers as lint_answers
 from earwitness.curate.lint import media as lint_media

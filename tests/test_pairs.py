@@ -16,10 +16,11 @@ import pytest
 from scipy.stats import rankdata
 
 from earwitness import foley
-from earwitness.align import blind, general, mistakes, multiple_choice, phrases, preferences, spans, tags, twins
-from earwitness.align.making import MAKERS
-from earwitness.align.mixtures import STYLES
-from earwitness.align.stock import Span, Stock, Unit, partners, told_apart
+from earwitness.align import tags
+from earwitness.align.pairs import blind, general, mistakes, multiple_choice, phrases, preferences, spans, twins
+from earwitness.align.pairs.making import MAKERS
+from earwitness.align.pairs.mixtures import STYLES
+from earwitness.align.pairs.stock import Span, Stock, Unit, partners, told_apart
 from earwitness.datasets.opening import open_clips
 from earwitness.foley.scenes import LENGTH
 from earwitness.models import Model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from earwitness.align import exchange, kept, moments, preferences
-from earwitness.align.stock import Plan, Stock
+from earwitness.align.pairs import exchange, kept, moments, preferences
+from earwitness.align.pairs.stock import Plan, Stock
 from earwitness.datasets.opening import open_clips
 from earwitness.protocols import Settings, thud
 from earwitness.records import Clip, Event, Pair

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from earwitness import foley, media
 from earwitness import run as runs
-from earwitness.align import leaks, making, mixtures, training_set
-from earwitness.align.stock import Unit, drawn
+from earwitness.align.pairs import leaks, making, mixtures, training_set
+from earwitness.align.pairs.stock import Unit, drawn
 from earwitness.cli import app
 from earwitness.datasets.folder import read as read_folder
 from earwitness.datasets.opening import open_clips

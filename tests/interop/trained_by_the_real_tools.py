@@ -22,7 +22,8 @@ import pytest
 
 import small_sets
 from earwitness import export
-from earwitness.align import rewards, training_set
+from earwitness.align import rewards
+from earwitness.align.pairs import training_set
 from earwitness.models import adapters, checkpoints
 from earwitness.models.hans_build import SPECIALS
 from earwitness.models.load import HANS, load_model

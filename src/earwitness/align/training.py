@@ -36,8 +36,9 @@ from safetensors.torch import load_file, save_file
 
 from earwitness import run as runs
 from earwitness import scoring
-from earwitness.align import forward, sampling, sharding, trainers, training_set
+from earwitness.align import forward, sampling, sharding, trainers
 from earwitness.align.feeding import Feeder
+from earwitness.align.pairs import training_set
 from earwitness.align.recipes import Recipe
 from earwitness.models import adapters
 from earwitness.models.qwen_load import quiet

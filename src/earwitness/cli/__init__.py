@@ -13,6 +13,7 @@ from earwitness.cli import (
     looking,
     repairing,
     reviewing,
+    starting,
 )
 from earwitness.cli.app import app
 
@@ -24,5 +25,5 @@ def main() -> None:
 
 __all__ = [
     "aligning", "app", "auditing", "building", "checking", "clips", "curating", "eventing", "exchange", "looking",
-    "main", "repairing", "reviewing",
+    "main", "repairing", "reviewing", "starting",
 ]  # fmt: skip

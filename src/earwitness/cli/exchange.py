@@ -185,7 +185,7 @@ def _training_set(
     folder: Path, to: Any, target: Path, stage: Any, base: str | None, relative: bool
 ) -> tuple[object, dict[str, str]]:
     from earwitness import export as forms
-    from earwitness.align import training_set
+    from earwitness.align.pairs import training_set
 
     made = training_set.read(folder)
     with bar() as shown:

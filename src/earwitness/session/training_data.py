@@ -14,17 +14,9 @@ from typing import Any
 import msgspec
 
 from earwitness import run as runs
-from earwitness.align import (
-    blind,
-    leaks,
-    making,
-    mixtures,
-    multiple_choice,
-    reference,
-    spans,
-    training_set,
-)
-from earwitness.align.training_set import Info, Source, TrainingSet, sources, write
+from earwitness.align import reference
+from earwitness.align.pairs import blind, leaks, making, mixtures, multiple_choice, spans, training_set
+from earwitness.align.pairs.training_set import Info, Source, TrainingSet, sources, write
 from earwitness.datasets.opening import open_clips
 from earwitness.models.load import load_model
 from earwitness.protocols import Settings
@@ -62,7 +54,7 @@ def from_run(
     n : pairs in all; None: what the mixture says.
     valid : share of the sources kept for validation.
     against : runs that will test the model.
-    descriptions : timed descriptions of the clips (``align.spans``).
+    descriptions : timed descriptions of the clips (``align.pairs.spans``).
     settings : key -> text: classes, shift_band, backgrounds, long_context_tokens, context_position (as in an
         audit), twins, and text_model with that model's own options: a model that is asked without media.
 

@@ -40,7 +40,7 @@ class _Source(msgspec.Struct):
 
 
 class _Set(msgspec.Struct):
-    """What lint needs of a training set's set.json (``align.training_set``, a room below this one)."""
+    """What lint needs of a training set's set.json (``align.pairs.training_set``, a room below this one)."""
 
     sources: tuple[_Source, ...]
     fingerprints: dict[str, str] | tuple[str, ...] = ()  # content hash -> clip id, or the hashes alone

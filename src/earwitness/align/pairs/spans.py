@@ -24,8 +24,8 @@ from typing import Any
 import msgspec
 
 from earwitness import foley
-from earwitness.align.phrases import thing
-from earwitness.align.stock import Span
+from earwitness.align.pairs.phrases import thing
+from earwitness.align.pairs.stock import Span
 from earwitness.foley.scenes import LENGTH
 from earwitness.questions import same
 from earwitness.records import Clip

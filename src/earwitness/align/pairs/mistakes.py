@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from earwitness.align import phrases
-from earwitness.align.preferences import first_event
-from earwitness.align.stock import Plan, Stock, Unit, pair
+from earwitness.align.pairs import phrases
+from earwitness.align.pairs.preferences import first_event
+from earwitness.align.pairs.stock import Plan, Stock, Unit, pair
 from earwitness.questions import clean
 from earwitness.questions.prompts import wording
 from earwitness.records import Clip, Item, Judged, Pair, digest

@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from earwitness.align.spans import alone, apart, between, elsewhere, of_foley, onsets
-from earwitness.align.stock import Plan, Span, Stock, Unit, counted, pair
+from earwitness.align.pairs.spans import alone, apart, between, elsewhere, of_foley, onsets
+from earwitness.align.pairs.stock import Plan, Span, Stock, Unit, counted, pair
 from earwitness.protocols.making import finish
 from earwitness.questions import same
 from earwitness.records import Clip, Item, Pair, digest

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from earwitness.align import phrases
-from earwitness.align.stock import Plan, Stock, Unit, counted, pair
+from earwitness.align.pairs import phrases
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair
 from earwitness.protocols import av_confuse, thud
 from earwitness.questions import same
 from earwitness.records import Clip, Intervention, Pair

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from earwitness.align.general import described
-from earwitness.align.spans import alone, between, looks_like, sounds_like
-from earwitness.align.stock import Plan, Span, Stock, Unit, counted, names, pair, partners
+from earwitness.align.pairs.general import described
+from earwitness.align.pairs.spans import alone, between, looks_like, sounds_like
+from earwitness.align.pairs.stock import Plan, Span, Stock, Unit, counted, names, pair, partners
 from earwitness.protocols import benchmark
 from earwitness.protocols.making import finish, shuffled
 from earwitness.questions import same

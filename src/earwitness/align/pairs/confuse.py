@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from earwitness.align import phrases
-from earwitness.align.stock import Plan, Stock, Unit, counted, names, pair, partners
+from earwitness.align.pairs import phrases
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, names, pair, partners
 from earwitness.interventions import right_answer
 from earwitness.protocols import av_confuse
 from earwitness.protocols.making import finish, length, shuffled

@@ -16,8 +16,8 @@ from functools import partial
 
 import msgspec
 
-from earwitness.align import confuse, phrases, preferences, twins
-from earwitness.align.stock import Plan, Stock, Unit, pair
+from earwitness.align.pairs import confuse, phrases, preferences, twins
+from earwitness.align.pairs.stock import Plan, Stock, Unit, pair
 from earwitness.align.tags import policy_prompt, written
 from earwitness.protocols import benchmark
 from earwitness.protocols.making import finish

@@ -22,7 +22,7 @@ from functools import partial
 
 import msgspec
 
-from earwitness.align.stock import Plan, Stock, Unit, pair, partners
+from earwitness.align.pairs.stock import Plan, Stock, Unit, pair, partners
 from earwitness.interventions import misleading_caption
 from earwitness.protocols import mma
 from earwitness.protocols.making import finish, in_list, pick

@@ -6,7 +6,7 @@
     SET/train.jsonl   pairs, one a line
     SET/valid.jsonl   pairs of other source clips
 
-A clip that shares a fingerprint (:mod:`earwitness.align.leaks`) or a source with a clip of an audit would be
+A clip that shares a fingerprint (:mod:`earwitness.align.pairs.leaks`) or a source with a clip of an audit would be
 trained on and tested on: ``refuse`` raises.
 
 Functions: ``write``, ``read``, ``clips_of``, ``sources``, ``refuse``.
@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from earwitness import run as runs
-from earwitness.align import leaks
-from earwitness.align.leaks import fingerprints, refuse_leaks
-from earwitness.align.mixtures import Mixture
+from earwitness.align.pairs import leaks
+from earwitness.align.pairs.leaks import fingerprints, refuse_leaks
+from earwitness.align.pairs.mixtures import Mixture
 from earwitness.datasets.opening import open_clips
 from earwitness.records import Clip, ClipSet, Media, Pair, View, Wave
 

@@ -19,8 +19,8 @@ from functools import partial
 
 import msgspec
 
-from earwitness.align.preferences import DRAWS, IN_STEP, first_event
-from earwitness.align.stock import Plan, Stock, Unit, counted, pair
+from earwitness.align.pairs.preferences import DRAWS, IN_STEP, first_event
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair
 from earwitness.protocols import thud
 from earwitness.protocols.making import finish, fits
 from earwitness.questions import same

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from earwitness.align import phrases
-from earwitness.align.stock import Plan, Stock, Unit, counted, pair
+from earwitness.align.pairs import phrases
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair
 from earwitness.protocols import thud
 from earwitness.protocols.making import donors
 from earwitness.questions import same

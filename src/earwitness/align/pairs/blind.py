@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from earwitness.align.multiple_choice import TRIES, Blind, reordered
+from earwitness.align.pairs.multiple_choice import TRIES, Blind, reordered
 from earwitness.models import Model
 from earwitness.questions import clean
 from earwitness.questions.parsing import singular

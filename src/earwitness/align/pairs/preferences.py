@@ -17,7 +17,7 @@ part       pairs of a unit                               rejected
 ``sp``     what a model got wrong in a run; its twin     the model's own words; the truth of the first clip
 =========  ============================================  ======================================================
 
-Styles "neutral" (open answers, :mod:`earwitness.align.phrases`) and "direct" (closed ones); "released" asks about
+Styles "neutral" (open answers, :mod:`.phrases`) and "direct" (closed ones); "released" asks about
 synchrony in the words of Thud's released training file; "plain" answers the open questions in the one short
 sentence of ``questions.wording``, for models that know few words (a phrase then tells silence from sound: rows
 for sft).
@@ -31,8 +31,8 @@ from itertools import combinations
 
 import msgspec
 
-from earwitness.align import phrases
-from earwitness.align.stock import Plan, Stock, Unit, counted, pair, partners
+from earwitness.align.pairs import phrases
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair, partners
 from earwitness.protocols import thud
 from earwitness.protocols.making import finish, fits, length
 from earwitness.questions import same

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from earwitness.align import (
+from earwitness.align.pairs import (
     answering,
     blind,
     confuse,
@@ -29,8 +29,8 @@ from earwitness.align import (
     preferences,
     twins,
 )
-from earwitness.align.mixtures import Mixture, Part
-from earwitness.align.stock import Plan, Span, Stock, Unit, drawn, names, told_apart
+from earwitness.align.pairs.mixtures import Mixture, Part
+from earwitness.align.pairs.stock import Plan, Span, Stock, Unit, drawn, names, told_apart
 from earwitness.protocols import Settings
 from earwitness.protocols.making import class_list
 from earwitness.records import Clip, Judged, Pair, Question, Row, Table, digest
