@@ -1,13 +1,16 @@
-"""Fixtures that several test files share: tiny random checkpoints of both Qwen omni families."""
+"""Fixtures that several test files share: tiny random checkpoints of both Qwen omni families, a browser."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from earwitness.models.qwen_omni import QwenOmni
 
 
@@ -33,3 +36,24 @@ def shared(folder: Path) -> QwenOmni:
     from earwitness.models.qwen_omni import QwenOmni
 
     return QwenOmni(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; skips where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with api.sync_playwright() as p:
+        opened = p.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
+        yield opened
+        opened.close()

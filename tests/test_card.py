@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -314,18 +313,6 @@ def test_the_verb_writes_the_card_of_any_labels_folder(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert (tmp_path / "card.html").exists()
     assert CliRunner().invoke(app, ["curate", "card", str(tmp_path / "no")]).exit_code == 2
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.slow

@@ -577,22 +577,6 @@ def test_five_thousand_items_cost_seconds() -> None:
 # In a real browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as p:
-        opened = p.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                  "--autoplay-policy=no-user-gesture-required"],
-        )  # fmt: skip
-        yield opened
-        opened.close()
-
-
 def until(tab: Any, expression: str) -> None:
     """Wait for an expression by asking (the page's policy forbids to plant a watcher in it, and rightly)."""
     for _ in range(200):

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,22 +24,6 @@ from earwitness.curate.review import votes as review_votes
 from earwitness.datasets import folder
 
 pytest.importorskip("uvicorn", reason="the pages are the extra earwitness[serve]")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as p:
-        opened = p.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                  "--autoplay-policy=no-user-gesture-required"],
-        )  # fmt: skip
-        yield opened
-        opened.close()
 
 
 def until(tab: Any, expression: str, seconds: float = 40.0) -> None:

@@ -100,11 +100,26 @@ def _each_line(path: Path, kind: type[T], *, torn_tail: bool) -> Iterator[T]:
                 raise RunError(f"{path}, line {number}: {error} (edited by hand?)") from None
 
 
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON by rename, so that a reader never sees half of it."""
+    part = path.with_name(f"{path.name}.tmp")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    part.replace(path)
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """What :func:`write_json` wrote; None where there is no file. Raises RunError where it is another thing."""
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise RunError(f"{path}: {error} (of another version?)") from None
+
+
 def write_info(folder: Path, info: Info) -> None:
-    """Write run.json by rename, so that a reader never sees half of it."""
-    part = folder / "run.json.tmp"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
-    part.replace(folder / "run.json")
+    """Write run.json."""
+    write_json(folder / "run.json", info)
 
 
 def read_info(folder: Path) -> Info:

@@ -180,21 +180,13 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_info(folder: Path) -> Info | None:
-    """``set.json``; None where there is none. Raises ValueError where it cannot be read."""
-    path = folder / "set.json"
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Info)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{path}: {error} (of another version?)") from None
+    """``set.json``; None where there is none. Raises RunError where it cannot be read."""
+    return runs.read_json(folder / "set.json", Info)
 
 
 def write_info(folder: Path, info: Info) -> None:
-    """Write ``set.json`` by rename."""
-    part = folder / "set.json.tmp"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
-    part.replace(folder / "set.json")
+    """Write ``set.json``."""
+    runs.write_json(folder / "set.json", info)
 
 
 def write_set(

@@ -6,6 +6,7 @@
 ``fake:KIND``                 controls with a known grounding (``earwitness.models.fake``)
 ``qwen2.5-omni:PATH-OR-ID``   a thinker or full checkpoint: a folder or a hub id
 ``qwen3-omni:PATH-OR-ID``     the same of the next family
+``cascade:DIAL``              a sound tagger and a picture classifier, from 0 (listens) to 1 (infers the sound)
 ``vllm:PATH-OR-ID``           a full Qwen omni checkpoint, asked through vLLM on this machine
 ``openai:URL#MODEL``          a model behind a server that speaks OpenAI's protocol (vLLM, SGLang, hosted)
 ``gemini:MODEL``              a model of Google's Gemini API
@@ -35,8 +36,8 @@ HANS = Path(__file__).parent / "hans"
 SHIPPED = ("hans", "hans-cured")  # the second one's folder lies beside the first's
 FAMILIES = ("qwen2.5-omni", "qwen3-omni")
 KNOWN = (
-    "hans, hans-cured, fake:KIND, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, vllm:PATH-OR-HUB-ID, "
-    "openai:URL#MODEL, gemini:MODEL, package.module:factory"
+    "hans, hans-cured, fake:KIND, cascade:DIAL, qwen2.5-omni:PATH-OR-HUB-ID, qwen3-omni:PATH-OR-HUB-ID, "
+    "vllm:PATH-OR-HUB-ID, openai:URL#MODEL, gemini:MODEL, package.module:factory"
 )
 LOCAL = ("torch", "torchvision", "transformers", "safetensors", "tokenizers")
 SERVED = {"openai": "openai", "gemini": "google"}  # family -> the package it talks through
@@ -73,6 +74,10 @@ def load_model(name: str, **options: object) -> Model:
         return _local(name, str(folder), None, given)
     if family == "fake":
         return _fake(rest, given)
+    if family == "cascade":
+        from earwitness.models import cascade
+
+        return _made(name, cascade.make, rest, given)
     if family in (*FAMILIES, "vllm"):
         if not rest:
             raise ValueError(f"{name!r} names no checkpoint: say {family}:PATH-OR-HUB-ID")

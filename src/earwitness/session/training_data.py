@@ -152,7 +152,7 @@ def refer(
         found = Referenced(model=asked.name, revision=asked.revision, made=len(both) - len(failed), failed=failed)
     count = len(made.train)
     write(folder, TrainingSet(made.info, tuple(pairs[:count]), tuple(pairs[count:])))
-    (folder / "references.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    runs.write_json(folder / "references.json", found)
     return found
 
 

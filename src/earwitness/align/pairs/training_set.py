@@ -109,7 +109,7 @@ def write(folder: Path, made: TrainingSet) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_lines(folder / "train.jsonl", made.train)
     runs.write_lines(folder / "valid.jsonl", made.valid)
-    (folder / "set.json").write_bytes(msgspec.json.format(msgspec.json.encode(made.info), indent=1) + b"\n")
+    runs.write_json(folder / "set.json", made.info)
 
 
 def read(folder: Path) -> TrainingSet:

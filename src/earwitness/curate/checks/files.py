@@ -60,18 +60,12 @@ class _Funnel(msgspec.Struct, kw_only=True):
 
 def read_info(folder: Path) -> Info | None:
     """``check.json``; None where there is none. Raises RunError where it cannot be read."""
-    path = Path(folder) / INFO
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Info)
-    except msgspec.MsgspecError as error:
-        raise runs.RunError(f"{path}: {error} (of another version?)") from None
+    return runs.read_json(Path(folder) / INFO, Info)
 
 
 def write_info(folder: Path, info: Info) -> None:
     """Write ``check.json``."""
-    _write(folder / INFO, msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
+    runs.write_json(folder / INFO, info)
 
 
 def read_verdicts(folder: Path) -> list[Verdict]:

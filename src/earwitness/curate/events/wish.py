@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from earwitness import run as runs
 from earwitness.datasets.labels import nearest
 
 Sure = Literal["high", "medium", "low"]
@@ -117,18 +118,10 @@ class Info(msgspec.Struct, kw_only=True):
 
 
 def read_info(folder: Path) -> Info | None:
-    """``events.json``; None where there is none. Raises ValueError where it cannot be read."""
-    path = folder / "events.json"
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Info)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{path}: {error} (of another version?)") from None
+    """``events.json``; None where there is none. Raises RunError where it cannot be read."""
+    return runs.read_json(folder / "events.json", Info)
 
 
 def write_info(folder: Path, info: Info) -> None:
-    """Write ``events.json`` by rename."""
-    part = folder / "events.json.tmp"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
-    part.replace(folder / "events.json")
+    """Write ``events.json``."""
+    runs.write_json(folder / "events.json", info)
