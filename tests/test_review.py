@@ -1054,3 +1054,16 @@ def test_the_page_s_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code, "review.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == ["1 True", "What became of the clips"]
+
+
+def test_a_child_that_died_with_a_task_unread_is_closed_without_a_word(tmp_path: Path) -> None:
+    """What it did not read is still in the pipe's buffer, and closing flushes it into nothing."""
+    with Studio(tmp_path, lambda clip: tmp_path, children=1) as studio:
+        (child,) = studio._all
+        child.code = "raise SystemExit(9)"
+        process = child._started()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.write(b"x" * 10)
+        child.close()
+        assert child._process is None

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from queue import LifoQueue
 
@@ -177,5 +178,6 @@ class _Child:
         process.kill()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what a dead child did not read is flushed once more, and lost
+                    pipe.close()
         process.wait()

@@ -7,9 +7,9 @@ to the set's classes by the words that ``models.cascade`` knows. One of three th
 - *failed*: it has less than 0.1, and another class of the set at least 0.5: the witness names something else;
 - *not told*: neither; or the witness has no word for the class.
 
-A pair stays where the ear passes it, and the eye passes it or has no word for it (ImageNet knows no crow).
-Else it is
-left out with the reason, unless the table says why a person overrules the witness. All verdicts are written down.
+A pair stays where the ear passes it, and the eye passes it or has no word for it (ImageNet knows no crow). Else it
+is left out with the reason, unless the table says why a person overrules the witness. All verdicts are written
+down.
 
 Functions: ``vouched``, ``left_out`` (why a pair does not stay), ``at_hand`` (the witnesses, where their weights
 are).
