@@ -104,7 +104,7 @@ def align(
     trainer = _trainer(recipe, feeder, pairs, out, watch)
     info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     if trainer.is_world_process_zero():
-        (out / "align.json").write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
+        runs.write_json(out / "align.json", info)
     checkpoint = _last_checkpoint(out) if begun else None
     watch.start(checkpoint, writes=trainer.is_world_process_zero())
     with quiet(), trainers.calm():

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from earwitness.align.pairs import phrases
-from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair
+from earwitness.align.pairs import preferences
+from earwitness.align.pairs.stock import Plan, Stock, Unit, counted
 from earwitness.protocols import thud
 from earwitness.protocols.making import donors
 from earwitness.questions import same
-from earwitness.records import Clip, Intervention, Pair
 
 PAIRINGS = 6  # of all clips, each with a seed of its own
 
@@ -38,7 +37,7 @@ def exchange(stock: Stock, styles: Sequence[str]) -> Plan:
             units += [
                 Unit(
                     f"exchange/{style}/{clip.id}/{draw}", clip.id, same(clip.heard[0]), 2,
-                    partial(_exchanged, clip, donor, style, draw),
+                    partial(preferences.swapped, clip, donor, style, draw, "exchange"),
                 )
                 for style in styles
             ]  # fmt: skip
@@ -50,19 +49,6 @@ def exchange(stock: Stock, styles: Sequence[str]) -> Plan:
             *counted(len(clips), alone, "have no donor of another source and class: not exchanged"),
         ],
     )
-
-
-def _exchanged(clip: Clip, donor: Clip, style: str, turn: int) -> list[Pair]:
-    own = phrases.swap(clip.seen, clip.heard, True, style, turn)
-    other = phrases.swap(clip.seen, donor.heard, False, style, turn)
-    asked = "neutral" if style == "plain" else style
-    iv = Intervention(kind="swap", donor=donor.id)
-    changed = thud.item_of(clip, "swap", "swap", asked, iv, "MISMATCH", donor, 0.0)
-    there = thud.item_of(clip, "original", "swap", asked, Intervention(), None, None, 0.0)
-    return [
-        pair(changed, "exchange", other, own, f"the sound is another clip's: {', '.join(donor.heard)}"),
-        pair(there, "exchange", own, other, "the clip is untouched: its sound is its own", donor.id),
-    ]
 
 
 __all__ = ["exchange"]

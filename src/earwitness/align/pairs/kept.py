@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from earwitness.align.pairs import phrases
+from earwitness.align.pairs.preferences import asked_in
 from earwitness.align.pairs.stock import Plan, Stock, Unit, counted, pair
 from earwitness.protocols import av_confuse, thud
 from earwitness.questions import same
@@ -47,8 +48,7 @@ def _kind(clip: Clip) -> str:
 
 
 def _match(clip: Clip, style: str) -> list[Pair]:
-    asked = "neutral" if style == "plain" else style
-    item = thud.item_of(clip, "original", "swap", asked, Intervention(), None, None, 0.0)
+    item = thud.item_of(clip, "original", "swap", asked_in(style), Intervention(), None, None, 0.0)
     return [pair(item, "kept", phrases.swap(clip.seen, clip.heard, True, style, 0), None, WHY, style)]
 
 

@@ -77,7 +77,7 @@ def room(stock: Stock, styles: Sequence[str]) -> Plan:
 
 def _mute(clip: Clip, style: str, turn: int, fill: Fill) -> list[Pair]:
     silent, sound = phrases.mute((), style, turn), phrases.mute(clip.heard, style, turn)
-    asked = _asked(style)
+    asked = asked_in(style)
     part, condition = ("mute", "mute") if fill == "silence" else ("room", "mute_room")
     gone = thud.item_of(clip, condition, "mute", asked, Intervention(kind="mute", fill=fill), None, None, 0.0)
     there = thud.item_of(clip, "original", "mute", asked, Intervention(), None, None, 0.0)
@@ -98,7 +98,7 @@ def swap(stock: Stock, styles: Sequence[str]) -> Plan:
             clip.id,
             same(clip.heard[0]),
             2,
-            partial(_swap, clip, donor, style, turn),
+            partial(swapped, clip, donor, style, turn),
         )
         for clip in clips
         for style in styles
@@ -112,20 +112,21 @@ def swap(stock: Stock, styles: Sequence[str]) -> Plan:
     )
 
 
-def _swap(clip: Clip, donor: Clip, style: str, turn: int) -> list[Pair]:
+def swapped(clip: Clip, donor: Clip, style: str, turn: int, part: str = "swap") -> list[Pair]:
+    """Thud's question about a clip under a donor's sound, and about the untouched clip."""
     own = phrases.swap(clip.seen, clip.heard, True, style, turn)
     other = phrases.swap(clip.seen, donor.heard, False, style, turn)
     iv = Intervention(kind="swap", donor=donor.id)
-    asked = _asked(style)
+    asked = asked_in(style)
     changed = thud.item_of(clip, "swap", "swap", asked, iv, "MISMATCH", donor, 0.0)
     there = thud.item_of(clip, "original", "swap", asked, Intervention(), None, None, 0.0)
     return [
-        pair(changed, "swap", other, own, f"the sound is another clip's: {', '.join(donor.heard)}"),
-        pair(there, "swap", own, other, "the clip is untouched: its sound is its own", donor.id),
+        pair(changed, part, other, own, f"the sound is another clip's: {', '.join(donor.heard)}"),
+        pair(there, part, own, other, "the clip is untouched: its sound is its own", donor.id),
     ]
 
 
-def _asked(style: str) -> str:
+def asked_in(style: str) -> str:
     """The style of the question; what is answered may have one of its own."""
     return "neutral" if style in ("released", "plain") else style
 
@@ -174,7 +175,7 @@ def _hushed(clip: Clip, event: Event, style: str, turn: int, edge: float) -> lis
     at = event.seen or 0.0
     step, off = (phrases.shift(event.what, at, s, style, turn) for s in (0.0, by))
     iv = Intervention(kind="hush", seconds=edge, fill=fill)
-    still = thud.item_of(clip, "hush", "shift", _asked(style), iv, None, None, 0.0)
+    still = thud.item_of(clip, "hush", "shift", asked_in(style), iv, None, None, 0.0)
     return [
         pair(_released(still, style, turn), "hush", step, off, "an edge is filled, nothing is moved", edge, turn),
         pair(asked_when(clip, by, style, turn, fill), "hush", off, step, _told(by), edge, turn),
@@ -250,7 +251,7 @@ def asked_when(clip: Clip, by: float, style: str, turn: int = 0, fill: Fill = "r
     """Thud's question about synchrony on a clip whose sound is moved by ``by`` seconds (0 = untouched)."""
     truth = None if by == 0 else "DELAY" if by > 0 else "EARLY"
     iv = Intervention() if by == 0 else Intervention(kind="shift", seconds=by, fill=fill)
-    item = thud.item_of(clip, "original" if by == 0 else "shift", "shift", _asked(style), iv, truth, None, by)
+    item = thud.item_of(clip, "original" if by == 0 else "shift", "shift", asked_in(style), iv, truth, None, by)
     return _released(item, style, turn)
 
 
@@ -310,4 +311,6 @@ def _op(clip: Clip, other: Clip, turn: int, what: str) -> list[Pair]:
     return out
 
 
-__all__ = ["asked_when", "ctp", "first_event", "hush", "mute", "op", "room", "shift", "swap"]
+__all__ = [
+    "asked_in", "asked_when", "ctp", "first_event", "hush", "mute", "op", "room", "shift", "swap", "swapped",
+]  # fmt: skip

@@ -75,13 +75,8 @@ def read_verdicts(folder: Path) -> list[Verdict]:
 
 def read_rungs(folder: Path) -> list[Rung]:
     """The funnel; empty where there is none. Raises RunError where it cannot be read."""
-    path = Path(folder) / FUNNEL
-    if not path.exists():
-        return []
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Funnel).steps
-    except msgspec.MsgspecError as error:
-        raise runs.RunError(f"{path}: {error} (of another version?)") from None
+    found = runs.read_json(Path(folder) / FUNNEL, _Funnel)
+    return [] if found is None else found.steps
 
 
 def file_of(clips: ClipSet, clip: Clip, out: Path) -> Path:
@@ -125,7 +120,7 @@ def write_files(
         ),
     )
     _write(out / DROPPED, _dropped(o for o in found if o.result == "dropped"))
-    _write(out / FUNNEL, msgspec.json.format(msgspec.json.encode(_Funnel(steps=list(funnel))), indent=1) + b"\n")
+    runs.write_json(out / FUNNEL, _Funnel(steps=list(funnel)))
 
 
 def _row(clip: Clip, at: Path, out: Path, stems: bool) -> dict[str, Any]:

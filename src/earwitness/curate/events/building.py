@@ -139,9 +139,8 @@ def _opened_clips(manifest: str, limit: int | None, seed: int) -> ClipSet:
     if not manifest.startswith("foley:") or IMPACT not in words:
         return open_clips(manifest, limit=limit, seed=seed)
     rest = "/".join(w for w in words if w != IMPACT)
-    like = open_clips(f"foley:{rest}" if rest else "foley", limit=1, seed=seed).clips[
-        0
-    ]  # says what is wrong with it
+    # Opened for its difficulty, and for what it says of words that are wrong.
+    like = open_clips(f"foley:{rest}" if rest else "foley", limit=1, seed=seed).clips[0]
     classes = [c for c in foley.IMPACTS if c in rest.rpartition("/")[2].split("+")]
     return foley.clip_set(
         limit or IMPACTS, seed=seed, kind="impact", difficulty=foley.parse(like.foley or "").difficulty,

@@ -157,8 +157,8 @@ def _opened(out: Path, asked: Info) -> None:
     """The folder is empty, or holds this very set. Raises RunError else."""
     out.mkdir(parents=True, exist_ok=True)
     record = out / "starter.json"
-    if record.exists():
-        old = msgspec.json.decode(record.read_bytes(), type=Info)
+    old = runs.read_json(record, Info)
+    if old is not None:
         for what in ("more", "seed", "clips", "scenes", "table"):
             if getattr(old, what) != getattr(asked, what):
                 raise runs.RunError(
@@ -167,7 +167,7 @@ def _opened(out: Path, asked: Info) -> None:
                 )
     elif any(p.name != "packages" for p in out.iterdir()):
         raise runs.RunError(f"{out} is not empty and holds no starter set: take another --out")
-    record.write_bytes(msgspec.json.format(msgspec.json.encode(asked), indent=1) + b"\n")
+    runs.write_json(record, asked)
 
 
 def _files(
@@ -355,7 +355,7 @@ def _finish(built: Started, info: Info, by: tuple[str, ...]) -> None:
     info.licences = licences
     info.witnesses, info.notes = by, tuple(built.notes)
     info.versions = {"earwitness": version("earwitness"), "av": version("av"), "pillow": version("pillow")}
-    (folder / "starter.json").write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
+    runs.write_json(folder / "starter.json", info)
 
 
 def credits_of(sources: Sequence[Source]) -> str:
