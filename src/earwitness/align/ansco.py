@@ -23,7 +23,7 @@ import torch
 from earwitness.models import torchvision_ops  # noqa: F401 - must come before transformers
 
 from transformers import TrainerCallback  # isort: skip
-from trl import SFTConfig, SFTTrainer  # isort: skip
+from trl import SFTConfig  # isort: skip
 
 from earwitness.align import losses, tags, trainers
 from earwitness.align.feeding import Feeder
@@ -60,7 +60,7 @@ class Answers(trainers.Collator):
         return {**self.batch(rows), "answer": answer_places(self.feeder.model.processor.tokenizer, pairs, rows)}
 
 
-class AnsCO(SFTTrainer):  # type: ignore[misc]
+class AnsCO(trainers.OrderedSFT):
     """SFTTrainer with the loss of eq. 6."""
 
     recipe: Recipe
@@ -121,5 +121,6 @@ def trainer(
             callbacks=list(callbacks), optimizers=(own, None),
         )  # fmt: skip
     made.recipe = recipe
+    made.order = trainers.order(recipe, feeder, pairs)
     ready: AnsCO = trainers.ready(made, unsure=recipe.uncertainty == "top10")
     return ready

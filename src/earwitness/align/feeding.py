@@ -4,7 +4,7 @@ A clip's picture and sound pass their towers once each, whatever is asked of the
 other (``QwenOmni.encode``: caches by content). With frozen towers that is exact for as long as training lasts. What
 is known of a clip under an intervention is kept by name, so that it is not rendered again to find its hash.
 Features are kept up to ``cache_bytes`` for pictures and as much for sounds; what had to be let go is rendered and
-encoded again.
+encoded again. Readers (:mod:`earwitness.align.ahead`) may do both in other processes, a little before it is needed.
 
 ``Feeder`` holds a model under audit (a ``QwenOmni``) and the clips; ``row`` makes a row of a prompt and an answer.
 """
@@ -15,8 +15,10 @@ from collections.abc import Sequence
 
 import torch
 
+from earwitness.align.ahead import Ahead, Fed, Name, name_of
 from earwitness.align.packing import Row, Shown
 from earwitness.audit import Bank
+from earwitness.audit.workers import Recipe as ToLoad
 from earwitness.interventions import filled
 from earwitness.models import qwen_inputs as inputs
 from earwitness.models.qwen_cache import FeatureCache, Heard, Seen
@@ -24,7 +26,6 @@ from earwitness.models.qwen_omni import QwenOmni
 from earwitness.records import ClipSet, Item, Media, Pair
 
 Known = tuple[inputs.Kind, str | None, str | None]  # kind, content of the picture, content of the sound
-Fed = tuple[inputs.Kind, str | None, str | None, Seen | None, Heard | None]
 CACHE_BYTES = 8 << 30  # a 10 s clip of a 7B model has 25 MB of features
 
 
@@ -34,7 +35,9 @@ class Feeder:
     def __init__(self, model: QwenOmni, clips: ClipSet, cache_bytes: int = CACHE_BYTES) -> None:
         self.model = model
         self._bank = Bank(clips, model.view)
-        self._known: dict[tuple[str, str], Known] = {}
+        self._clips = clips
+        self._ahead: Ahead | None = None
+        self._known: dict[Name, Known] = {}
         self._texts: dict[tuple[inputs.Kind, str], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._seen: FeatureCache[Seen] = FeatureCache(cache_bytes)
         self._heard: FeatureCache[Heard] = FeatureCache(cache_bytes)
@@ -46,19 +49,45 @@ class Feeder:
         """The item's clip under its intervention, decoded."""
         return self._bank.condition(item.clip, item.intervention)
 
-    def _encoded(self, items: Sequence[Item]) -> dict[tuple[str, str], Fed]:
+    def read_ahead(self, readers: int, batch: int, load: ToLoad) -> None:
+        """Let other processes make what :meth:`expect` will be told. Close with :meth:`close`.
+
+        ``batch``: rows asked for at once. ``load``: how a reader loads this very model, where it lies on the CPU;
+        with a model on a GPU readers decode and intervene, and the towers run here. Raises ValueError as ``Ahead``
+        does.
+        """
+        towers = load if self.model.thinker.device.type == "cpu" else None
+        held = lambda name: self._held(name) is not None  # noqa: E731
+        self._ahead = Ahead(self._clips, self.model.view, held, readers=readers, batch=batch, towers=towers)
+
+    def expect(self, items: Sequence[Item]) -> None:
+        """What rows will be asked of, in this order: nothing but time depends on it."""
+        if self._ahead is not None:
+            self._ahead.expect(items)
+
+    def close(self) -> None:
+        """End the readers, if there are any."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _encoded(self, items: Sequence[Item]) -> dict[Name, Fed]:
         """What the items show, by clip and intervention; through the towers as far as it is not held."""
-        out: dict[tuple[str, str], Fed] = {}
-        todo: dict[tuple[str, str], Media] = {}
+        out: dict[Name, Fed] = {}
+        todo: dict[Name, Media] = {}
         for item in items:
-            name = (item.clip, item.intervention.key)
+            name = name_of(item)
             if name in out or name in todo:
                 continue
             held = self._held(name)
             if held is not None:
                 out[name] = held
                 continue
-            todo[name] = self.media(item)
+            made = None if self._ahead is None else self._ahead.take(item)
+            if made is not None and made.fed is not None:
+                out[name] = self._kept(name, made.fed)
+                continue
+            todo[name] = self.media(item) if made is None or made.media is None else made.media
             inputs.check_media(self.model.thinker, todo[name])
         if not todo:
             return out
@@ -67,15 +96,19 @@ class Feeder:
         for (name, media), s, h in zip(todo.items(), seen, heard, strict=True):
             picture = None if s is None else media.video_hash
             sound = None if h is None else media.audio_hash
-            self._known[name] = (inputs.kind_of(media), picture, sound)
-            out[name] = (*self._known[name], s, h)
-            if s is not None:
-                self._seen.put(picture, s)
-            if h is not None:
-                self._heard.put(sound, h)
+            out[name] = self._kept(name, (inputs.kind_of(media), picture, sound, s, h))
         return out
 
-    def _held(self, name: tuple[str, str]) -> Fed | None:
+    def _kept(self, name: Name, fed: Fed) -> Fed:
+        kind, picture, sound, seen, heard = fed
+        self._known[name] = (kind, picture, sound)
+        if seen is not None:
+            self._seen.put(picture, seen)
+        if heard is not None:
+            self._heard.put(sound, heard)
+        return fed
+
+    def _held(self, name: Name) -> Fed | None:
         """What is held of a clip under an intervention; None where it is new or a part of it had to go."""
         if name not in self._known:
             return None
@@ -91,7 +124,7 @@ class Feeder:
         fed = self._encoded(items)
         thinker, out = self.model.thinker, []
         for item in items:
-            kind, picture, sound, seen, heard = fed[item.clip, item.intervention.key]
+            kind, picture, sound, seen, heard = fed[name_of(item)]
             text = (kind, filled(item).prompt)
             if text not in self._texts:
                 self._texts[text] = inputs.split_prompt(thinker, filled(item), kind)

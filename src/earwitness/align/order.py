@@ -8,23 +8,28 @@ plain shuffling: gradients of one batch are of fewer clips.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
 class Together(Sampler[int]):
-    """Indices of rows, those with equal ``keys`` in bundles; the same seed and epoch give the same order."""
+    """Indices of rows, those with equal ``keys`` in bundles; the same seed and epoch give the same order.
 
-    def __init__(self, keys: Sequence[Hashable], most: int, seed: int = 0) -> None:
+    ``tell`` is told the whole order before the first of it comes.
+    """
+
+    def __init__(
+        self, keys: Sequence[Hashable], most: int, seed: int = 0, tell: Callable[[list[int]], None] | None = None
+    ) -> None:
         if most < 1:
             raise ValueError(f"bundles of {most} rows hold nothing: 1 or more")
         members: dict[Hashable, list[int]] = {}
         for n, key in enumerate(keys):
             members.setdefault(key, []).append(n)
         self._members, self._most, self._seed = list(members.values()), most, seed
-        self._length, self._epoch = len(keys), 0
+        self._length, self._epoch, self._tell = len(keys), 0, tell
 
     def set_epoch(self, epoch: int) -> None:
         """Another order for each epoch."""
@@ -39,5 +44,7 @@ class Together(Sampler[int]):
         for some in self._members:
             order = [some[int(i)] for i in rng.permutation(len(some))]
             bundles += [order[i : i + self._most] for i in range(0, len(order), self._most)]
-        for i in rng.permutation(len(bundles)):
-            yield from bundles[int(i)]
+        order = [n for i in rng.permutation(len(bundles)) for n in bundles[int(i)]]
+        if self._tell:
+            self._tell(order)
+        yield from order

@@ -27,7 +27,7 @@ from peft import LoraConfig  # isort: skip
 from transformers import PrinterCallback, TrainerCallback  # isort: skip
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # isort: skip
 
-from earwitness.align import forward, losses
+from earwitness.align import forward, losses, sharding
 from earwitness.align.feeding import Feeder
 from earwitness.align.order import Together
 from earwitness.align.packing import Row, as_rows, pack
@@ -154,16 +154,35 @@ def optimizer(recipe: Recipe, model: Any) -> torch.optim.Optimizer | None:
     return torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas)
 
 
-class TogetherSFT(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that has several questions on one clip in a batch: ``recipe.together``."""
+def order(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair]) -> Together:
+    """In which order the pairs come, the same in all processes; the feeder is told of this one's batches."""
 
-    order: Together | None = None
+    def tell(places: list[int]) -> None:
+        mine = [n for at, n in enumerate(places) if at // recipe.batch % sharding.world() == sharding.rank()]
+        feeder.expect([pairs[n].item for n in mine])
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self.order or super()._get_train_sampler(train_dataset)
+    return Together([(p.item.clip, p.item.intervention.key) for p in pairs], recipe.together, recipe.seed, tell)
 
 
-class RowsSFT(TogetherSFT):
+class OrderedSFT(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer that takes pairs in an order of ours."""
+
+    order: Together
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Together:
+        return self.order
+
+
+class OrderedDPO(DPOTrainer):  # type: ignore[misc]
+    """DPOTrainer that does."""
+
+    order: Together
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Together:
+        return self.order
+
+
+class RowsSFT(OrderedSFT):
     """... in whose batches each answer counts alike, however long: ``weigh="answer"``."""
 
     def compute_loss(
@@ -194,16 +213,14 @@ def sft(
         max_length=None,  # truncation would cut placeholders
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    kind = RowsSFT if recipe.weigh == "answer" else TogetherSFT
+    kind = RowsSFT if recipe.weigh == "answer" else OrderedSFT
     with calm():
         made = kind(
             model=model, args=config, train_dataset=dataset(pairs), processing_class=tok,
             data_collator=Collator(feeder, pairs, plain=plain), peft_config=adapter(recipe, model),
             callbacks=list(callbacks), optimizers=(own, None),
         )  # fmt: skip
-    if recipe.together > 1:
-        keys = [(p.item.clip, p.item.intervention.key) for p in pairs]
-        made.order = Together(keys, recipe.together, recipe.seed)
+    made.order = order(recipe, feeder, pairs)
     return ready(made)
 
 
@@ -229,12 +246,13 @@ def dpo(
         loss_weights=[1.0, recipe.nll] if recipe.nll else None,
     )
     with calm():
-        made = DPOTrainer(
+        made = OrderedDPO(
             model=model, ref_model=reference, args=config, train_dataset=dataset(pairs, preferences=True),
             processing_class=processor, data_collator=Collator(feeder, pairs, preferences=True, plain=plain),
             peft_config=adapter(recipe, model), callbacks=list(callbacks),
             optimizers=(optimizer(recipe, model), None),
         )  # fmt: skip
+    made.order = order(recipe, feeder, pairs)
     return ready(made)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from earwitness.align import forward, sampling, sharding, trainers
 from earwitness.align.feeding import Feeder
 from earwitness.align.pairs import training_set
 from earwitness.align.recipes import Recipe
+from earwitness.audit.workers import Recipe as ToLoad
+from earwitness.audit.workers import limit_threads
 from earwitness.models import adapters
 from earwitness.models.qwen_load import quiet
 from earwitness.models.qwen_omni import QwenOmni
@@ -77,9 +80,13 @@ class Trained:
 
 
 def align(
-    recipe: Recipe, data: Path, model: QwenOmni, out: Path, *, progress: Progress | None = None,
+    recipe: Recipe, data: Path, model: QwenOmni, out: Path, *, progress: Progress | None = None, readers: int = 0,
+    load: ToLoad | None = None,
 ) -> Trained:  # fmt: skip
     """Run the recipe's stage on ``model`` (which is changed), and write ``out``.
+
+    ``readers``: processes that make what the next batches show (:mod:`earwitness.align.ahead`; not for grpo, which
+    waits for its own samples); ``load``: how each of them loads ``model`` as it came, by name.
 
     Raises
     ------
@@ -100,6 +107,10 @@ def align(
     )  # fmt: skip
     begun = _begin(out, info)
     feeder = Feeder(model, training_set.clips_of(made.info))
+    if readers and recipe.stage != "grpo":
+        if model.thinker.device.type == "cpu":
+            limit_threads(max(1, (os.cpu_count() or 1) - readers))  # theirs and ours would be in each other's way
+        feeder.read_ahead(readers, recipe.batch, load or ToLoad(model.name, revision=model.revision))
     watch = Watch(recipe, feeder, _asked(made.valid, recipe.validation), out, progress)
     trainer = _trainer(recipe, feeder, pairs, out, watch)
     info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -112,6 +123,7 @@ def align(
         watch.finish(trainer)
         if trainer.is_world_process_zero():
             _save(trainer.model, model, out)
+    feeder.close()
     sharding.wait()
     model.forget()
     return Trained(out, int(done.global_step), float(done.training_loss), watch.best, watch.before)

@@ -28,6 +28,9 @@ def align(
         list[str] | None,
         typer.Option("--set", help="key=value, repeatable: fields of the recipe, device, dtype, max_pixels ..."),
     ] = None,
+    readers: Annotated[
+        int | None, typer.Option(help="processes that decode ahead of the learning; 0: none  [default: 1]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the settings and where they come from")] = False,
 ) -> None:
     """Train a local model on pairs: a published recipe or your own; the result loads as any checkpoint."""
@@ -49,7 +52,9 @@ def align(
                 if keys:
                     shown.update(task, said="  ".join(f"{k} {numbers[k]:.3f}" for k in keys))
 
-            done = session.align(stage, recipe, data, model, out_folder, settings=settings, progress=progress)
+            done = session.align(
+                stage, recipe, data, model, out_folder, settings=settings, progress=progress, readers=readers
+            )
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earwitness.audit.workers import Recipe as ToLoad
 from earwitness.models.load import FAMILIES, SHIPPED, load_model
 from earwitness.report import curves
 
@@ -41,9 +42,11 @@ def settle(stage: str, recipe: str, settings: Mapping[str, str]) -> tuple[Any, d
 
 def align(
     stage: str, recipe: str, data: Path, model: str, out: Path, *, settings: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, readers: int | None = None,
 ) -> Trained:  # fmt: skip
     """Run one stage (see :func:`earwitness.align.training.align`) on a model by name, and write its page.
+
+    ``readers``: processes that make what the next batches show; None: one, where there is a core for it.
 
     Raises
     ------
@@ -63,7 +66,9 @@ def align(
     if place := sharding.place():  # under torchrun each process has a GPU of its own
         own.setdefault("device", place)
     loaded = load_model(model, **own)
-    done = training.align(made, data, loaded, out, progress=progress)  # type: ignore[arg-type]
+    readers = min(1, (os.cpu_count() or 1) - 1) if readers is None else readers
+    load = ToLoad(model, own, loaded.revision)
+    done = training.align(made, data, loaded, out, progress=progress, readers=readers, load=load)  # type: ignore[arg-type]
     if os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone writes
         curves.page(out)
     return done
