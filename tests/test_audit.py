@@ -196,3 +196,11 @@ def test_the_plan_counts_decodes_and_passes(clips: foley.FoleyClips) -> None:
     plan = audit.plan(_items(clips))
     assert (plan.clips, plan.items, plan.media, plan.decodes) == (5, 40, 20, 5)
     assert (plan.video_passes, plan.audio_passes) == (10, 15)
+
+
+def test_black_is_one_picture_of_a_clip_whatever_is_done_to_its_sound(clips: foley.FoleyClips) -> None:
+    one = _items(clips)[0]
+    changes = (Intervention(kind="shift", seconds=2.0, unseen=True), Intervention(kind="black"), one.intervention)
+    some = [msgspec.structs.replace(one, id=str(n), intervention=iv) for n, iv in enumerate(changes)]
+    plan = audit.plan(some)
+    assert (plan.media, plan.video_passes, plan.audio_passes) == (3, 2, 2)

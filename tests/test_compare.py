@@ -260,6 +260,42 @@ def test_more_runs_are_lined_up_on_what_all_of_them_have(tmp_path: Path) -> None
         line_up(folders)
 
 
+def in_the_dark(says: dict[str, tuple[str, str]], clips: int = 24) -> list[Judged]:
+    """Shifts and their untouched twins with the picture black: offset's sign -> label (moved, untouched)."""
+    out = []
+    for n in range(clips):
+        offset = 2.0 if n % 2 else -2.0
+        for condition, by in (("unseen", offset), ("dark", 0.0)):
+            fields = {"protocol": "thud", "style": "direct", "target": None, "offset": by, "evidence": ("sync",)}
+            asked = item(n, condition, "shift", **fields)
+            label = says["late" if offset > 0 else "early"][condition == "dark"]
+            score = Score(item=asked.id, group=asked.group, condition=condition, label=label, correct=None)
+            out.append(Judged(asked, Answer(item=asked.id, model="m", text="."), score))
+    return out
+
+
+def test_in_the_dark_only_what_exceeds_alarms_is_better_or_worse() -> None:
+    quiet = in_the_dark({"late": ("SYNC", "SYNC"), "early": ("SYNC", "SYNC")})
+    guess = in_the_dark({"late": ("DELAY", "DELAY"), "early": ("DELAY", "DELAY")})
+    trace = in_the_dark({"late": ("DELAY", "SYNC"), "early": ("EARLY", "SYNC")})
+    right, alarms, beyond = (
+        f"{what} (direct)"
+        for what in (
+            "moved, picture black: direction right", "untouched, picture black: called shifted",
+            "picture black: direction right beyond alarms",
+        )
+    )  # fmt: skip
+    for after, found in ((guess, (0.5, 1.0, 0.0)), (trace, (1.0, 0.0, 1.0))):
+        made = compare(quiet, after)
+        assert [t.id for t in made] == ["compare-items", "compare-thud-dark"]
+        dark = table(made, "compare-thud-dark")
+        assert [estimate(dark, label, "B - A").value for label in (right, alarms, beyond)] == list(found)
+        assert [cell(dark, label, "better") for label in (right, alarms, beyond)] == ["neither", "neither", "low"]
+        assert all(len(r.cells) == len(dark.columns) for r in dark.rows)
+    assert cell(dark, right, "p (Holm)") == pytest.approx(3 * (estimate(dark, right, "B - A").p or 0))
+    assert not [t for t in compare(judge(plan(), watcher), judge(plan(), listener)) if t.id.endswith("dark")]
+
+
 def test_the_tables_survive_json() -> None:
     for found in compare(judge(plan(), watcher), judge(plan(), listener)):
         assert msgspec.json.decode(msgspec.json.encode(found), type=Table) == found

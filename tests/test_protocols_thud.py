@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from earwitness import foley, questions, scoring
 from earwitness.protocols import Settings, thud
 from earwitness.protocols.making import fits
+from earwitness.protocols.thud_controls import beyond_alarms, in_the_dark
 from earwitness.protocols.thud_tables import AXES, avg_gap, axis, three_class
 from earwitness.records import Answer, Clip, Estimate, Event, Item, Judged, Score
 from tables import cell, judge, table, value
@@ -259,7 +260,7 @@ def test_an_untouched_sound_may_lie_wherever_a_moved_one_does() -> None:
 
 
 def test_controls_of_a_shift_change_nothing_that_is_asked_or_everything() -> None:
-    by = {c: [i for i in CONTROLLED if i.condition == c] for c in ("hush", "unseen", "shift", "mute_room")}
+    by = {c: [i for i in CONTROLLED if i.condition == c] for c in ("hush", "unseen", "dark", "shift", "mute_room")}
     assert all(by.values())
     for item in by["hush"]:
         assert (item.target, item.offset, item.intervention.kind) == ("SYNC", 0.0, "hush")
@@ -267,6 +268,9 @@ def test_controls_of_a_shift_change_nothing_that_is_asked_or_everything() -> Non
     for item in by["unseen"]:
         assert (item.target, item.seen) == (None, ())
         assert item.intervention.unseen
+    for item in by["dark"]:
+        assert (item.target, item.seen, item.offset, item.intervention.kind) == (None, (), 0.0, "black")
+        assert item.heard
     for item in by["mute_room"]:
         assert (item.target, item.heard, item.intervention.fill) == ("SILENT", (), "room")
     assert all(i.intervention.fill == "room" for c in ("hush", "unseen", "shift") for i in by[c])
@@ -285,17 +289,104 @@ def test_who_hears_the_fill_is_found_out_by_the_controls() -> None:
     made = table(thud.tables(judge(CONTROLLED, edges)), "thud_controls_direct")
     assert value(made, "moved: direction right", "rate") == 1.0
     assert value(made, "moved, picture black: direction right", "rate") == 1.0
+    assert value(made, "picture black: direction right beyond alarms", "rate") == 1.0
     assert value(made, "what the picture adds", "rate") == 0.0
     assert value(made, "untouched: called shifted", "rate") == 0.0
     assert value(made, "filled, not moved: called shifted", "rate") == 1.0
 
     def looks(item: Item) -> str:
-        if item.condition == "unseen":
+        if item.condition in ("unseen", "dark"):
             return questions.wording("shift", "SYNC", item.style, seen=(), heard=("x",), offset=None)
         return listener(item)
 
     made = table(thud.tables(judge(CONTROLLED, looks)), "thud_controls_direct")
     assert value(made, "moved, picture black: direction right", "rate") == 0.0
+    assert value(made, "picture black: direction right beyond alarms", "rate") == 0.0
     assert value(made, "what the picture adds", "rate") == 1.0
     assert value(made, "filled, not moved: called shifted", "rate") == 0.0
     assert value(made, "only room tone left: hears a sound", "rate") == 0.0
+
+
+DARK = [i for i in CONTROLLED if i.condition in ("unseen", "dark")]
+
+
+def test_the_dark_is_asked_once_a_clip_where_a_shift_is_asked_there() -> None:
+    moved, still = ([i for i in DARK if i.condition == c] for c in ("unseen", "dark"))
+    assert {(i.clip, i.style, i.prompt) for i in still} == {(i.clip, i.style, i.prompt) for i in moved}
+    assert len(still) == len({(i.clip, i.style) for i in still}) <= len(moved)
+    assert len({(i.clip, i.intervention.key) for i in still}) == len(still) / 2  # one picture for both styles
+    without = Settings(thud_conditions=tuple(c for c in Settings().thud_conditions if c != "dark"))
+    plain = thud.items(STRUCK[:60], without)
+    assert [i for i in CONTROLLED if i.condition != "dark"] == plain  # nothing else is drawn anew
+    assert {i.clip for i in thud.items(STRUCK[:60], Settings(thud_conditions=("dark",)))} == {i.clip for i in still}
+    paired = in_the_dark(judge(DARK, watcher))
+    assert [p.moved for p in paired] == moved
+
+
+def dark_figure(labels: list[str], style: str = "direct") -> Estimate:
+    some = [i for i in DARK if i.style == style]
+    found = beyond_alarms(told(some, labels[: len(some)]))
+    assert found is not None
+    assert found.low <= found.value <= found.high
+    return found
+
+
+@pytest.mark.parametrize("label", ["SYNC", "DELAY", "EARLY", "DESYNC_NO_DIRECTION"])
+def test_who_always_says_the_same_in_the_dark_is_right_beyond_no_alarm(label: str) -> None:
+    found = dark_figure([label] * len(DARK))
+    assert found.value == 0.0
+    assert found.low < 0 < found.high
+
+
+@pytest.mark.parametrize("weights", [(0.3, 0.35, 0.35), (0.3, 0.65, 0.05), (0.0, 0.5, 0.5)])
+def test_who_guesses_in_the_dark_is_right_beyond_no_alarm(weights: tuple[float, ...]) -> None:
+    """At any rate of alarms, with any leaning: right in a third of the shifts and more, and 0 beyond alarms."""
+    rng = np.random.default_rng(5)
+    found = [dark_figure(list(rng.choice(["SYNC", "DELAY", "EARLY"], len(DARK), p=weights))) for _ in range(300)]
+    assert abs(np.mean([e.value for e in found])) < 0.02
+    assert np.mean([e.low <= 0 <= e.high for e in found]) > 0.9
+    some = told(DARK, list(rng.choice(["SYNC", "DELAY", "EARLY"], len(DARK), p=weights)))
+    made = thud.tables(some)
+    assert value(table(made, "thud_controls_direct"), "moved, picture black: direction right", "rate") > 0.15
+
+
+def by_moment(item: Item, noise: float = 0.0) -> str:
+    """Late where the sound lies well in the second half of the clip, early where in the first: no look needed."""
+    clip = next(c for c in STRUCK if c.id == item.clip)
+    assert clip.end is not None
+    heard = (clip.events[0].heard or 0.0) + item.offset - (clip.end - clip.start) / 2 + noise
+    return "SYNC" if abs(heard) < 0.5 else "DELAY" if heard > 0 else "EARLY"
+
+
+def test_who_hears_the_moment_or_the_fill_is_right_beyond_alarms() -> None:
+    some = [i for i in DARK if i.style == "direct"]
+    moment = dark_figure([by_moment(i) for i in some])
+    assert moment.value > 0.5
+    assert moment.low > 0.3
+    rng = np.random.default_rng(1)
+    vague = dark_figure([by_moment(i, float(rng.normal(0, 1))) for i in some])
+    assert 0.1 < vague.low < vague.value < moment.value
+    edges = dark_figure(["SYNC" if i.offset == 0 else "DELAY" if i.offset > 0 else "EARLY" for i in some])
+    assert edges.value == 1.0
+    # Hears that something was moved, and guesses which way: half of it, as in the accuracy.
+    notices = dark_figure(["SYNC" if i.offset == 0 else str(rng.choice(["DELAY", "EARLY"])) for i in some])
+    assert 0.3 < notices.value < 0.7
+    against = dark_figure(["SYNC" if i.offset == 0 else "DELAY" if i.offset < 0 else "EARLY" for i in some])
+    assert against.value == 0.0  # never the right one: low, as is the direction
+
+
+def test_the_dark_has_rows_only_where_it_was_asked_and_counts_what_could_not_be_read() -> None:
+    made = table(thud.tables(told(DARK, ["DELAY"] * len(DARK))), "thud_controls_direct")
+    assert value(made, "untouched, picture black: called shifted", "rate") == 1.0
+    assert value(made, "moved, picture black: direction right", "rate") == pytest.approx(0.5)
+    assert value(made, "picture black: direction right beyond alarms", "rate") == 0.0
+    unseen = [i for i in DARK if i.condition == "unseen"]
+    alone = table(thud.tables(told(unseen, ["DELAY"] * len(unseen))), "thud_controls_direct")
+    assert "beyond" not in " ".join(r.label for r in alone.rows)
+    assert "untouched, picture black: called shifted" not in {r.label for r in alone.rows}
+    assert beyond_alarms(told(unseen, ["DELAY"] * len(unseen))) is None
+    gone = told(DARK, ["UNPARSED" if i.condition == "dark" else "DELAY" for i in DARK])
+    made = table(thud.tables(gone), "thud_controls_direct")
+    assert cell(made, "untouched, picture black: called shifted", "rate") is None
+    assert cell(made, "untouched, picture black: called shifted", "unparsed") == len(DARK) / 2 - len(unseen) / 2
+    assert cell(made, "picture black: direction right beyond alarms", "rate") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from html import unescape
@@ -57,7 +58,7 @@ def page(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 def line(before: float, after: Estimate | None, difference: Estimate | None, *, high: bool) -> card.Line:
     e = Estimate(before, before, before, 20, 20, "m")
-    return card.Line("l", high, e, after, difference, 0.5, True)
+    return card.Line("l", "high" if high else "low", e, after, difference, 0.5, "share")
 
 
 def test_a_line_is_better_only_where_its_interval_leaves_out_0() -> None:
@@ -77,6 +78,21 @@ def test_a_line_is_better_only_where_its_interval_leaves_out_0() -> None:
         "reached."
     )
     assert card.said([]) == "they share no measure of the scorecard."
+
+
+def test_what_is_neither_better_nor_worse_is_shown_apart_and_not_counted() -> None:
+    more = Estimate(0.45, 0.35, 0.55, 40, 40, "m")
+    dark = [
+        dataclasses.replace(
+            line(0.0, more, more, high=False), label=m.label, better=m.better, unit=m.unit, goal=None
+        )
+        for m in scorecard.DARK[:3]
+    ]
+    assert [d.turn for d in dark] == ["", "", card.WORSE]
+    assert card.said(dark) == "of 1 measure of listening, none is clearly better and 1 is clearly worse."
+    assert [(title[:7], len(some)) for title, some in card.groups(dark)] == [("Lower i", 1), ("Neither", 2)]
+    drawn = card.charts(dark, ("old", "new"))
+    assert [c.id for c in drawn] == ["card-beside"]  # a difference may lie below 0: it is not drawn from 0 to 1
 
 
 def test_turned_items_are_shown_in_proportion_and_at_least_one_of_each(pair: tuple[Path, Path]) -> None:

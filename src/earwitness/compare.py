@@ -7,7 +7,9 @@ paired and clustered by source clip (:mod:`earwitness.stats`), p values adjusted
 
 The tables of each protocol: the shares of A and B with their difference, B - A; and the difference in differences,
 the change of (intervened - original): training that only makes a model better at everything moves the first, not
-the second. Above 0: the intervention costs B less than A.
+the second. Above 0: the intervention costs B less than A. Of a sound moved in the dark nothing right can be said,
+so it is in neither of them: directions and alarms with the picture black have a table of their own, where only what
+the first exceed the second by is better or worse (low is better, :func:`.thud_controls.beyond_alarms`).
 
 Two runs that were looked into are compared inside, too: their traces (:func:`whitebox.tables.changes`) and the
 paths that were cut in both (:func:`whitebox.cut_tables.changes`). Charts of that: :mod:`earwitness.report.changed`.
@@ -24,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from earwitness import run, stats
+from earwitness import run, scorecard, stats
 from earwitness.records import Cell, Estimate, Item, Judged, Row, Table
 from earwitness.whitebox import cut_tables, joined, knockout
 from earwitness.whitebox import tables as insides
@@ -80,7 +82,10 @@ def compare(
     tables = [_items_table(run_a, run_b, of_a, of_b, shared, names, note)]
     for protocol in dict.fromkeys(p.item.protocol for p in pairs):
         mine = [p for p in pairs if p.item.protocol == protocol]
-        tables += [t for t in (_differences(protocol, mine, names), _changes(protocol, mine, names)) if t.rows]
+        made = [_differences(protocol, mine, names), _changes(protocol, mine, names)]
+        if protocol == "thud":
+            made.append(_dark([of_a[i] for i in shared], [of_b[i] for i in shared], names))
+        tables += [t for t in made if t.rows]
     return tables
 
 
@@ -271,6 +276,30 @@ def _changes(protocol: str, pairs: Sequence[Pair], names: tuple[str, str]) -> Ta
             "adjusted over the rows (Holm), and not given below 10 clips."
         ),
         columns=("pairs", "gap in A", "gap in B", "change", "p (Holm)"),
+        rows=_with_holm(rows),
+        unit="mixed",
+    )
+
+
+def _dark(run_a: Sequence[Judged], run_b: Sequence[Judged], names: tuple[str, str]) -> Table:
+    """Thud's answers with the picture black: directions, alarms, and what the first exceed the second by."""
+    rows: list[tuple[str, list[Cell], Estimate | None, list[Cell]]] = []
+    for m in scorecard.DARK:
+        before: list[Cell] = [scorecard.of_run(m, run_a), scorecard.of_run(m, run_b)]
+        if any(cell is not None for cell in before):
+            rows.append((m.label, before, scorecard.change(m, run_a, run_b), [m.better]))
+    return Table(
+        id="compare-thud-dark",
+        title="thud: what is said of moved and untouched clips with the picture black",
+        caption=(
+            f"A = {names[0]}, B = {names[1]}. In the dark nobody can know, so more right directions or more alarms "
+            "are neither better nor worse. Beyond alarms: how much more often a direction is said of the clip "
+            "moved that way than of the same clip untouched; 0 for whoever guesses, lower is better. What the "
+            "picture adds: the direction's share with the picture minus that without it, on the same shifts. "
+            "Differences are paired and clustered by source clip; p is adjusted over the rows (Holm), and not given "
+            "below 10 clips."
+        ),
+        columns=("A", "B", "B - A", "p (Holm)", "better"),
         rows=_with_holm(rows),
         unit="mixed",
     )

@@ -1,11 +1,17 @@
 """Does it listen, on one page? The measures of all three protocols that a repair is judged by, run beside run.
 
-Every measure is a share over answers that an audit has (or a d'), with its clip-clustered interval; ``better`` says
-which way is better. Measures that a run did not ask are empty. Two runs are compared on the items that both have,
-in pairs; whether untouched clips are answered as well as before is a test of equivalence, since "no significant
-difference" would be true of any small test.
+Every measure has its clip-clustered interval. Most are a share over answers that an audit has (:class:`Measure`); a
+few are made of two kinds of answers (:class:`Joined`: a difference of shares, a d'). ``better`` says which way is
+better, or "neither": with the picture black nobody can know whether a sound was moved, so a right direction or a
+false alarm there is nothing to judge a model by. Both stand on the card to be read beside their joint measure,
+direction right beyond alarms, of which low is better (:func:`.thud_controls.beyond_alarms`).
 
-Functions: ``MEASURES`` (what is measured), ``card`` (one run), ``table`` (runs side by side), ``natural``.
+Measures that a run did not ask are empty. Two runs are compared on the items that both have, in pairs; whether
+untouched clips are answered as well as before is a test of equivalence, since "no significant difference" would be
+true of any small test.
+
+Functions: ``MEASURES`` (what is measured; ``DARK`` is Thud's part with the picture black), ``card`` (one run),
+``of_run`` and ``change`` (one measure of one run, and of two), ``table`` (runs side by side), ``natural``.
 """
 
 from __future__ import annotations
@@ -17,25 +23,49 @@ from typing import Literal
 from earwitness import stats
 from earwitness.protocols.cells import Hit, alike, cluster_of, is_label, paired, right, share
 from earwitness.protocols.mma_tables import abstaining
-from earwitness.protocols.thud_tables import AXES, DESYNC, said_right
+from earwitness.protocols.thud_controls import (
+    DESYNC,
+    beyond_alarms,
+    by_eye,
+    clusters_of,
+    in_the_dark,
+    said_right,
+    shift_of,
+)
+from earwitness.protocols.thud_tables import AXES
 from earwitness.questions import clean
 from earwitness.records import NONE_OF_THE_ABOVE, Cell, Estimate, Item, Judged, Row, Table
 from earwitness.scoring import UNSCORED
 
 UNTOUCHED = ("original", "aligned", "found", "full")
 MARGIN = 0.02  # accuracy on untouched clips that a repair may cost
-Better = Literal["high", "low"]
+Better = Literal["high", "low", "neither"]
+Unit = Literal["share", "difference", "d'"]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One line of the card: of which answers, what counts as a hit, and which way is better."""
+    """One line of the card, a share: of which answers, what counts as a hit, and which way is better."""
 
     label: str
     better: Better
     of: Callable[[Item], bool]
     hit: Hit = right
     goal: float | None = None  # what a repair should reach at least (or stay below)
+    unit: Unit = "share"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """One line of the card that is made of two kinds of answers, in one style of question."""
+
+    label: str
+    better: Better
+    unit: Unit
+    style: str
+    one: Callable[[Sequence[Judged], str], Estimate | None]  # (a run, style)
+    two: Callable[[Sequence[Judged], Sequence[Judged], str], Estimate | None]  # second - first, in pairs
+    goal: float | None = None
 
 
 def _where(**wanted: str | tuple[str, ...]) -> Callable[[Item], bool]:
@@ -84,66 +114,6 @@ def _confuse(target: str, style: str) -> Callable[[Item], bool]:
     return fits
 
 
-DPRIME_STYLES = ("leading", "neutral")
-MEASURES: tuple[Measure, ...] = (
-    Measure("untouched clips: right", "high", _where(condition=UNTOUCHED)),
-    Measure("conflict, asked what is heard: right", "high", _mma("audio_swapped", "audio"), right, 0.85),
-    Measure("conflict, asked what is heard: names what is seen", "low", _mma("audio_swapped", "audio"), _seen),
-    Measure("conflict, asked what is seen: right", "high", _mma("audio_swapped", "visual")),
-    Measure("picture black, asked what is heard: right", "high", _mma("frames_zeroed", "audio")),
-    Measure("sound muted, asked what is seen: right", "high", _mma("audio_removed", "visual")),
-    Measure("false caption, asked what is heard: right", "high", _mma("misleading_caption", "audio")),
-    Measure("long context, asked what is heard: right", "high", _mma("long_context", "audio")),
-    Measure("sound muted, asked what is heard: names what is seen", "low", _mma("audio_removed", "audio"), _seen),
-    Measure(
-        "sound muted, may abstain: abstains", "high", _mma("audio_removed", "audio", "abstention"), _abstains, 0.8
-    ),
-    Measure(
-        "picture black, may abstain: abstains", "high", _mma("frames_zeroed", "visual", "abstention"), _abstains,
-        0.8,
-    ),
-    Measure(
-        "untouched, may abstain: abstains", "low",
-        _where(protocol="mma", condition="aligned", style="abstention"), _abstains,
-    ),
-    *(_thud(axis, style) for style in ("neutral", "direct") for axis in AXES),
-    *(
-        Measure(
-            f"sound moved by about 2 s: direction right ({style})", "high",
-            _where(protocol="thud", condition="shift", question="shift", style=style), right, 0.8,
-        )
-        for style in ("neutral", "direct")
-    ),
-    *(
-        Measure(
-            f"{what} ({style})", "low",
-            _where(protocol="thud", condition=condition, question=question, style=style), hit, goal,
-        )
-        for style in ("neutral", "direct")
-        for what, condition, question, hit, goal in (
-            ("moved, picture black: direction right", "unseen", "shift", said_right, None),
-            ("filled as if moved: called shifted", "hush", "shift", is_label(*DESYNC), 0.1),
-            ("only room tone left: hears a sound", "mute_room", "mute", is_label("SOUND_DESCRIBED"), 0.1),
-        )
-    ),
-    *(
-        Measure(f"{what} ({style})", "high", _confuse(target, style))
-        for style in ("leading", "neutral")
-        for what, target in (("sound left out: says no", "no"), ("still sounding: says yes", "yes"))
-    ),
-    Measure(
-        "sound replaced: names the new sound", "high",
-        _where(protocol="av_confuse", condition="modified", question="modified"), is_label("HEARD"),
-    ),
-)  # fmt: skip
-
-
-def card(judged: Sequence[Judged]) -> dict[str, Estimate | None]:
-    """Measure -> its estimate; None where the run has no such answer. The last ones are d' by style of question."""
-    found = {m.label: share([j for j in judged if m.of(j.item)], m.hit) for m in MEASURES}
-    return {**found, **{f"is there a sound of it: d' ({s})": _dprime(judged, s) for s in DPRIME_STYLES}}
-
-
 def _detected(judged: Sequence[Judged], style: str) -> list[Judged]:
     """Left-out things and the same things with their sound on, as in the protocol's headline row."""
     asked = [
@@ -179,6 +149,146 @@ def _dprime_change(before: Sequence[Judged], after: Sequence[Judged], style: str
     return stats.dprime_difference(_yes([first[j.item.id] for j in second])[0], said, truth, cluster_of(second))
 
 
+def _beyond(judged: Sequence[Judged], style: str) -> Estimate | None:
+    return beyond_alarms([j for j in judged if j.item.protocol == "thud" and j.item.style == style])
+
+
+def _beyond_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
+    """How much more a direction exceeds alarms in the second run, over the pairs that both runs have."""
+    first, second = (
+        {p.moved.id: p for p in in_the_dark([j for j in some if j.item.style == style])} for some in (before, after)
+    )
+    both = [(first[i], p) for i, p in second.items() if i in first]
+    return stats.diff_in_diff(
+        [p.said for p, _ in both],
+        [p.alarm for p, _ in both],
+        [q.said for _, q in both],
+        [q.alarm for _, q in both],
+        clusters_of([p for p, _ in both]),
+    )
+
+
+def _added(judged: Sequence[Judged], style: str) -> Estimate | None:
+    return by_eye([j for j in judged if j.item.protocol == "thud" and j.item.style == style])
+
+
+def _added_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
+    """How much more the picture adds in the second run, over the shifts that both runs asked with it and without."""
+
+    def of(some: Sequence[Judged], condition: str) -> dict[tuple[str, ...], Judged]:
+        fits = _where(protocol="thud", condition=condition, question="shift", style=style)
+        return {shift_of(j.item): j for j in some if fits(j.item)}
+
+    four = [of(some, condition) for some in (before, after) for condition in ("shift", "unseen")]
+    both = [key for key in four[0] if all(key in some for some in four)]
+    seen, black, then, later = ([said_right(some[key]) for key in both] for some in four)
+    clusters = [four[0][key].item for key in both]
+    return stats.diff_in_diff(
+        seen, black, then, later,
+        stats.merge_clusters([i.source for i in clusters], [i.linked for i in clusters]),
+    )  # fmt: skip
+
+
+# Of the first two neither way is better: who says nothing in the dark is right of no shift, who guesses of many.
+DARK: tuple[Measure | Joined, ...] = tuple(
+    m
+    for style in ("neutral", "direct")
+    for m in (
+        Measure(
+            f"moved, picture black: direction right ({style})", "neither",
+            _where(protocol="thud", condition="unseen", question="shift", style=style), said_right,
+        ),
+        Measure(
+            f"untouched, picture black: called shifted ({style})", "neither",
+            _where(protocol="thud", condition="dark", question="shift", style=style), is_label(*DESYNC),
+        ),
+        Joined(
+            f"picture black: direction right beyond alarms ({style})", "low", "difference", style, _beyond,
+            _beyond_change,
+        ),
+        Joined(
+            f"what the picture adds to the direction ({style})", "high", "difference", style, _added, _added_change
+        ),
+    )
+)  # fmt: skip
+
+MEASURES: tuple[Measure | Joined, ...] = (
+    Measure("untouched clips: right", "high", _where(condition=UNTOUCHED)),
+    Measure("conflict, asked what is heard: right", "high", _mma("audio_swapped", "audio"), right, 0.85),
+    Measure("conflict, asked what is heard: names what is seen", "low", _mma("audio_swapped", "audio"), _seen),
+    Measure("conflict, asked what is seen: right", "high", _mma("audio_swapped", "visual")),
+    Measure("picture black, asked what is heard: right", "high", _mma("frames_zeroed", "audio")),
+    Measure("sound muted, asked what is seen: right", "high", _mma("audio_removed", "visual")),
+    Measure("false caption, asked what is heard: right", "high", _mma("misleading_caption", "audio")),
+    Measure("long context, asked what is heard: right", "high", _mma("long_context", "audio")),
+    Measure("sound muted, asked what is heard: names what is seen", "low", _mma("audio_removed", "audio"), _seen),
+    Measure(
+        "sound muted, may abstain: abstains", "high", _mma("audio_removed", "audio", "abstention"), _abstains, 0.8
+    ),
+    Measure(
+        "picture black, may abstain: abstains", "high", _mma("frames_zeroed", "visual", "abstention"), _abstains,
+        0.8,
+    ),
+    Measure(
+        "untouched, may abstain: abstains", "low",
+        _where(protocol="mma", condition="aligned", style="abstention"), _abstains,
+    ),
+    *(_thud(axis, style) for style in ("neutral", "direct") for axis in AXES),
+    *(
+        Measure(
+            f"sound moved by about 2 s: direction right ({style})", "high",
+            _where(protocol="thud", condition="shift", question="shift", style=style), right, 0.8,
+        )
+        for style in ("neutral", "direct")
+    ),
+    *DARK,
+    *(
+        Measure(
+            f"{what} ({style})", "low",
+            _where(protocol="thud", condition=condition, question=question, style=style), hit, 0.1,
+        )
+        for style in ("neutral", "direct")
+        for what, condition, question, hit in (
+            ("filled as if moved: called shifted", "hush", "shift", is_label(*DESYNC)),
+            ("only room tone left: hears a sound", "mute_room", "mute", is_label("SOUND_DESCRIBED")),
+        )
+    ),
+    *(
+        Measure(f"{what} ({style})", "high", _confuse(target, style))
+        for style in ("leading", "neutral")
+        for what, target in (("sound left out: says no", "no"), ("still sounding: says yes", "yes"))
+    ),
+    Measure(
+        "sound replaced: names the new sound", "high",
+        _where(protocol="av_confuse", condition="modified", question="modified"), is_label("HEARD"),
+    ),
+    *(
+        Joined(f"is there a sound of it: d' ({s})", "high", "d'", s, _dprime, _dprime_change)
+        for s in ("leading", "neutral")
+    ),
+)  # fmt: skip
+
+
+def of_run(m: Measure | Joined, judged: Sequence[Judged]) -> Estimate | None:
+    """One measure of one run; None where it was not asked."""
+    if isinstance(m, Joined):
+        return m.one(judged, m.style)
+    return share([j for j in judged if m.of(j.item)], m.hit)
+
+
+def change(m: Measure | Joined, before: Sequence[Judged], after: Sequence[Judged]) -> Estimate | None:
+    """One measure of two runs: after - before, in pairs; None where they share nothing that it is made of."""
+    if isinstance(m, Joined):
+        return m.two(before, after, m.style)
+    first, second = ([j for j in some if m.of(j.item)] for some in (before, after))
+    return paired(second, first, lambda i: i.id, m.hit)
+
+
+def card(judged: Sequence[Judged]) -> dict[str, Estimate | None]:
+    """Measure -> its estimate; None where the run has no such answer."""
+    return {m.label: of_run(m, judged) for m in MEASURES}
+
+
 def natural(before: Sequence[Judged], after: Sequence[Judged], margin: float = MARGIN) -> Estimate | None:
     """Accuracy on untouched clips, after - before, in pairs: 90 % interval, and p that it is within ``margin``."""
     fits = _where(condition=UNTOUCHED)
@@ -194,26 +304,23 @@ def table(runs: Mapping[str, Sequence[Judged]]) -> Table:
     """
     if not runs:
         raise ValueError("a scorecard needs at least one run")
-    cards = [card(judged) for judged in runs.values()]
     both = list(runs.values())
     two = (both[0], both[1]) if len(both) == 2 else None
-    by_label = {m.label: m for m in MEASURES}
     rows = []
-    for label in cards[0]:
-        if all(c[label] is None for c in cards):
+    for m in MEASURES:
+        found = [of_run(m, judged) for judged in both]
+        if all(e is None for e in found):
             continue
-        cells: list[Cell] = [c[label] for c in cards]
-        m = by_label.get(label)
+        cells: list[Cell] = [*found]
         if two is not None:
-            first, second = ([j for j in some if m is not None and m.of(j.item)] for some in two)
-            if m is not None:
-                cells.append(paired(second, first, lambda i: i.id, m.hit))
-            else:
-                style = next(s for s in DPRIME_STYLES if label.endswith(f"({s})"))
-                cells.append(_dprime_change(*two, style))
-        cells.append(_goal(m))
-        rows.append(Row(label, tuple(cells)))
-    caption = "Shares (d' apart) with 95 % intervals, clustered by source clip. Goal: what a repair should reach."
+            cells.append(change(m, *two))
+        rows.append(Row(m.label, (*cells, _goal(m))))
+    caption = (
+        "Shares (d' and what exceeds alarms apart) with 95 % intervals, clustered by source clip. Goal: what a "
+        "repair should reach, or which way is better."
+    )
+    if any(row.cells[-1] == "neither" for row in rows):
+        caption += " Neither: with the picture black nobody can know; read these lines with the one beyond alarms."
     if two is not None:
         same = natural(*two)
         if same is not None:
@@ -229,9 +336,7 @@ def table(runs: Mapping[str, Sequence[Judged]]) -> Table:
     )  # fmt: skip
 
 
-def _goal(m: Measure | None) -> str:
-    if m is None:
-        return "high"
+def _goal(m: Measure | Joined) -> str:
     if m.goal is None:
         return m.better
     return f"{'at least' if m.better == 'high' else 'at most'} {m.goal:g}"

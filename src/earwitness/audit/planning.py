@@ -32,7 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(items: Sequence[Item]) -> Plan:
     """Count the work. Black frames and silence are shared by clips of one length, so passes are upper bounds."""
     media = {(item.clip, item.intervention.key) for item in items}
-    picture = {(i.clip, i.intervention.key if _changes(i.intervention, "video") else "") for i in items}
+    picture = {(i.clip, _picture(i.intervention)) for i in items}
     sound = {(i.clip, i.intervention.key if _changes(i.intervention, "audio") else "") for i in items}
     donors = {i.intervention.donor for i in items if i.intervention.donor}
     by_condition: dict[str, int] = {}
@@ -52,11 +52,18 @@ def plan(items: Sequence[Item]) -> Plan:
     )
 
 
+def _picture(iv: Intervention) -> str:
+    """Which picture of a clip an intervention leaves: black is one, whatever is done to the sound."""
+    if iv.unseen or iv.kind == "black":
+        return "black"
+    return iv.key if _changes(iv, "video") else ""
+
+
 def _changes(iv: Intervention, evidence: Evidence) -> bool:
     if iv.kind == "sham":  # written again: another wave, to the bit
         return evidence == "audio"
     return interventions.EFFECT[iv.kind][evidence] not in ("untouched", "moved") or (
-        (evidence == "audio" and iv.kind in ("shift", "hush")) or (evidence == "video" and iv.unseen)
+        evidence == "audio" and iv.kind in ("shift", "hush")
     )
 
 

@@ -11,7 +11,7 @@ from earwitness.records import Fill
 MMA_CONDITIONS = (
     "aligned", "sham", "audio_swapped", "misleading_caption", "long_context", "frames_zeroed", "audio_removed",
 )  # fmt: skip
-THUD_CONDITIONS = ("original", "shift", "ladder", "mute", "swap", "hush", "unseen", "mute_room")
+THUD_CONDITIONS = ("original", "shift", "ladder", "mute", "swap", "hush", "unseen", "dark", "mute_room")
 CONFUSE_CONDITIONS = ("full", "muted", "modified")
 BENCHMARK_CONDITIONS = ("original", "mute", "black")
 BENCHMARK_KNOWN = (*BENCHMARK_CONDITIONS, "sham", "no_track", "no_frames")

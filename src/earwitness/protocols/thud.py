@@ -14,6 +14,7 @@ shift      sound moved by 1.8-2.5 s, late or early     -            -           
 ladder     moved by 1.6, 1.2, 0.8, 0.4 s               -            -                   late / early
 hush       not moved, but filled where a shift fills   -            -                   in sync
 unseen     moved as in shift, and the picture black    -            -                   not scored
+dark       not moved, and the picture black            -            -                   not scored
 =========  ==========================================  ===========  ==================  =================
 
 A shift (> 0: sound late) is drawn once per clip from the band. It is made only where a person could hear it: every
@@ -21,9 +22,11 @@ labelled event stays 0.3 s inside the clip and falls on no other visible event. 
 only, and no clip allows both at any moment of it; so clips of one direction are used too, as many late ones as
 early ones.
 
-The last three conditions are not the paper's. A shift leaves traces that are no timing: a filled edge, a sound
+The last four conditions are not the paper's. A shift leaves traces that are no timing: a filled edge, a sound
 at a moment where untouched clips have none. ``hush`` has the fill without the shift, ``unseen`` the shift without
-the picture (what can be said then was not learned by comparing), ``mute_room`` a muted clip without digital zeros.
+the picture (what can be said then was not learned by comparing), ``dark`` neither, on the clips of ``unseen``
+(guesses in the dark are right now and then; what is said there of the clip left as it was tells how many of them,
+:func:`.thud_controls.beyond_alarms`), ``mute_room`` a muted clip without digital zeros.
 
 Functions: ``items``, ``tables``, ``skipped``; for who makes items one by one ``item_of``, ``agrees``, ``shifts``,
 ``hushes`` and ``band_shift``.
@@ -64,7 +67,7 @@ def band_shift(clip: Clip, settings: Settings) -> float:
 def _levels(clip: Clip, settings: Settings) -> list[tuple[str, float]]:
     """(condition, |shift|) that are asked for."""
     wanted = []
-    if {"shift", "hush", "unseen"} & set(settings.thud_conditions):
+    if {"shift", "hush", "unseen", "dark"} & set(settings.thud_conditions):
         wanted.append(("shift", band_shift(clip, settings)))
     if "ladder" in settings.thud_conditions:
         wanted += [("ladder", level) for level in settings.ladder]
@@ -182,6 +185,8 @@ def _of_clip(
         if condition == "shift" and "unseen" in asked:
             iv = Intervention(kind="shift", seconds=seconds, fill=settings.shift_fill, unseen=True)
             yield from ask("unseen", "shift", iv, "DELAY" if seconds > 0 else "EARLY", seconds)
+    if "dark" in asked and any(condition == "shift" for condition, _ in moved):
+        yield from ask("dark", "shift", Intervention(kind="black"), None)
 
 
 def item_of(
@@ -208,7 +213,7 @@ def item_of(
             target=None if iv.unseen else right_answer(kind, EVIDENCE[task], NATURAL[task], absent, truth),
             evidence=EVIDENCE[task],
             absent=absent,
-            seen=() if iv.unseen else clip.seen,
+            seen=() if iv.unseen or kind == "black" else clip.seen,
             heard=() if kind == "mute" else clip.heard if donor is None else donor.heard,
             offset=offset,
             decode=DECODE[task] if style == "neutral" else DECODE_DIRECT,

@@ -3,6 +3,7 @@
 Each table exists once per prompt style; styles are never mixed. Identities that hold by construction:
 original sync = 1 - False Sync Alarm; shift accuracy = (1 - Offset Blindness)(1 - Direction Confusion), so a shift
 noticed without its direction is wrong; original consistency = 1 - Swap False-Mismatch where nothing is dodged.
+The controls beside the shifts have their table in :mod:`.thud_controls`.
 
 Functions: ``tables``; ``axis`` and ``AXES`` (one failure axis), ``avg_gap`` (its interval), ``three_class``.
 """
@@ -25,13 +26,13 @@ from earwitness.protocols.cells import (
     right,
     share,
 )
+from earwitness.protocols.thud_controls import DESYNC, controls
 from earwitness.records import Cell, Estimate, Item, Judged, Row, Table
 from earwitness.scoring import UNSCORED
 
 DIMENSIONS = {"synchrony": ("shift", "shift"), "existence": ("mute", "mute"), "consistency": ("swap", "swap")}
 NATURAL = {"mute": "SOUND_DESCRIBED", "swap": "MATCH", "shift": "SYNC"}
 TOLERANCES = (0.5, 1.0)  # seconds, Figure 6
-DESYNC = ("DELAY", "EARLY", "DESYNC_NO_DIRECTION")
 
 
 def _some(judged: Sequence[Judged], condition: str | None = None, task: str | None = None) -> list[Judged]:
@@ -122,7 +123,7 @@ def tables(judged: Sequence[Judged]) -> list[Table]:
     for style in sorted({j.item.style for j in mine}, key=lambda s: (s != "neutral", s)):
         some = [j for j in mine if j.item.style == style]
         made = (
-                _accuracy(some), _axes(some), _controls(some), _bands(some), _localisation(some), _confusion(some),
+                _accuracy(some), _axes(some), controls(some), _bands(some), _localisation(some), _confusion(some),
             )  # fmt: skip
         for table in made:
             if table.rows:
@@ -198,54 +199,6 @@ def _axes(judged: Sequence[Judged]) -> Table:
         id="thud_axes",
         title="Eight ways to fail",
         caption="Failure rates, higher is worse (Thud, Figure 3). Direction Confusion: among noticed shifts.",
-        columns=("rate", *COUNTS[:4]),
-        rows=tuple(rows),
-        unit="mixed",
-    )
-
-
-def said_right(j: Judged) -> bool | None:
-    """Whether the direction of a shift is said, also where nothing right can be said (the picture is black)."""
-    if j.score.label in UNSCORED:
-        return None
-    return j.score.label == ("DELAY" if j.item.offset > 0 else "EARLY")
-
-
-def by_eye(judged: Sequence[Judged]) -> Estimate | None:
-    """Direction right with the picture minus without it, on the same shifts; None where either was not asked."""
-
-    def key(item: Item) -> tuple[str, ...]:
-        return (*_pair(item), f"{item.offset:+.2f}")
-
-    return paired(_some(judged, "shift", "shift"), _some(judged, "unseen", "shift"), key, said_right)
-
-
-def _controls(judged: Sequence[Judged]) -> Table:
-    moved, dark = _some(judged, "shift", "shift"), _some(judged, "unseen", "shift")
-    hushed, room = _some(judged, "hush", "shift"), _some(judged, "mute_room", "mute")
-    rows: list[Row] = []
-    if hushed or dark:
-        rows.append(Row("moved: direction right", (share(moved, said_right), *counts(moved, said_right)[:4])))
-    if dark:
-        rows.append(
-            Row("moved, picture black: direction right", (share(dark, said_right), *counts(dark, said_right)[:4]))
-        )
-        rows.append(Row("what the picture adds", (by_eye(judged), *(None,) * 4)))
-    if hushed:
-        still, alarm = _some(judged, "original", "shift"), is_label(*DESYNC)
-        rows.append(Row("untouched: called shifted", (share(still, alarm), *counts(still, alarm)[:4])))
-        rows.append(Row("filled, not moved: called shifted", (share(hushed, alarm), *counts(hushed, alarm)[:4])))
-    if room:
-        heard = is_label("SOUND_DESCRIBED")
-        rows.append(Row("only room tone left: hears a sound", (share(room, heard), *counts(room, heard)[:4])))
-    return Table(
-        id="thud_controls",
-        title="Is it the timing that is heard?",
-        caption=(
-            "Not in the paper. A shift leaves other traces than its timing: a filled edge, a sound at an unusual "
-            "moment. Who answers by those is right about the direction with the picture black as well, or calls "
-            "shifted what was filled as in a shift and not moved."
-        ),
         columns=("rate", *COUNTS[:4]),
         rows=tuple(rows),
         unit="mixed",

@@ -1,7 +1,8 @@
 """The scorecard of two runs as a reader sees it: before and after on one line, and what is clearly different.
 
 "Clearly" means that the 95 % interval of the paired difference leaves out 0. Lines are apart by which way is
-better, so that in each group a repair moves everything the same way.
+better, so that in each group a repair moves everything the same way. Lines of which neither way is better (what is
+said with the picture black) are a group of their own, are never called better or worse, and are not counted.
 
 Functions: :func:`shared` the items that both runs have, :func:`lines` the card's lines, :func:`said` what they add
 up to, :func:`charts` the dumbbells.
@@ -24,21 +25,31 @@ BETTER, WORSE, ALIKE = "better", "worse", "not clearly different"
 
 @dataclass(frozen=True)
 class Line:
-    """A measure of both runs. ``turn``: BETTER, WORSE, ALIKE, or empty where nothing was compared."""
+    """A measure of both runs. ``turn``: BETTER, WORSE, ALIKE, or empty where nothing was compared or neither is."""
 
     label: str
-    high: bool  # whether high is better
+    better: scorecard.Better
     before: Estimate | None
     after: Estimate | None
     difference: Estimate | None
     goal: float | None
-    share: bool  # else a d', which has no end to draw it to
+    unit: scorecard.Unit  # shares alone are drawn: a d' has no end to draw it to, a difference has two
+
+    @property
+    def high(self) -> bool:
+        """Whether high is better."""
+        return self.better == "high"
+
+    @property
+    def share(self) -> bool:
+        """Whether it is a share, from 0 to 1."""
+        return self.unit == "share"
 
     @property
     def turn(self) -> str:
-        """Which way the measure moved, if it clearly did."""
+        """Which way the measure moved, if it clearly did and one way is better."""
         d = self.difference
-        if d is None:
+        if d is None or self.better == "neither":
             return ""
         if d.low <= 0 <= d.high:
             return ALIKE
@@ -63,29 +74,31 @@ def lines(table: Table) -> list[Line]:
     known = {m.label: m for m in scorecard.MEASURES}
     out = []
     for row in table.rows:
-        m = known.get(row.label)
+        m = known[row.label]
         before, after, difference = (c if isinstance(c, Estimate) else None for c in row.cells[:3])
         out.append(
             Line(
                 row.label,
-                m is None or m.better == "high",
+                m.better,
                 before,
                 after,
                 difference,
-                None if m is None else m.goal,
-                m is not None,
+                m.goal,
+                m.unit,
             )
         )
     return out
 
 
 def groups(found: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """The lines that should go up, and those that should go down."""
-    both = (
-        ("Higher is better", [line for line in found if line.high]),
-        ("Lower is better", [line for line in found if not line.high]),
+    """The lines that should go up, those that should go down, and those to be read beside one of these."""
+    titles: tuple[tuple[str, scorecard.Better], ...] = (
+        ("Higher is better", "high"),
+        ("Lower is better", "low"),
+        ("Neither is better: said in the dark, to be read with “beyond alarms”", "neither"),
     )
-    return [(title, some) for title, some in both if some]
+    every = [(title, [line for line in found if line.better == better]) for title, better in titles]
+    return [(title, some) for title, some in every if some]
 
 
 def said(found: Sequence[Line]) -> str:
@@ -110,19 +123,22 @@ def _are(n: int) -> str:
 
 
 def charts(found: Sequence[Line], names: tuple[str, str]) -> list[Chart]:
-    """A dumbbell chart of the shares for either way of being better; none where the runs share no measure."""
+    """A dumbbell chart of the shares for each way of being better; none where the runs share no measure."""
     out = []
     for title, some in groups(found):
         drawn = [line for line in some if line.share and line.before is not None and line.after is not None]
         if not drawn:
             continue
-        right = title.startswith("Higher")
+        name, where = {
+            "high": ("up", ": right is where to go"), "low": ("down", ": left is where to go"),
+        }.get(some[0].better, ("beside", ""))  # fmt: skip
+        aimed = any(line.goal is not None for line in drawn)
+        goals = ", short upright marks the goals of a repair" if aimed else ""
         out.append(
             Chart(
-                f"card-{'up' if right else 'down'}",
-                f"{title}: {'right' if right else 'left'} is where to go",
-                f"Hollow: {names[0]}. Filled: {names[1]}. Lines are 95 % intervals, short upright marks the goals "
-                "of a repair. The same items in both.",
+                f"card-{name}",
+                f"{title}{where}",
+                f"Hollow: {names[0]}. Filled: {names[1]}. Lines are 95 % intervals{goals}. The same items in both.",
                 _dumbbells(drawn, names),
             )
         )

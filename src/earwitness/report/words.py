@@ -66,6 +66,12 @@ GLOSSARY = (
         "When both disagree: whose class the answer names. Both can be low, when it names a third thing.",
     ),
     ("Leak", "The thing asked about is gone, and the answer names the class of the other sense instead."),
+    (
+        "Beyond alarms",
+        "With the picture black nobody can know whether a sound was moved. A direction said of a moved clip "
+        "counts by how much more often it is said than of the same clip untouched, just as black: 0 for a guess, "
+        "above 0 where the ear alone tells something. Lower is better.",
+    ),
     ("Abstention", "Saying “none of the above” where nothing is there to be named."),
     (
         "Figures in brackets",
@@ -111,7 +117,7 @@ _CONDITIONS = {
     "original": "original", "aligned": "original", "found": "original (picture unlabelled)", "full": "original",
     "swap": "sound replaced", "audio_swapped": "sound replaced", "modified": "sound replaced by a background",
     "shift": "sound shifted by about 2 s", "hush": "an edge filled as by a shift",
-    "unseen": "sound shifted, picture black", "mute_room": "only room tone left",
+    "unseen": "sound shifted, picture black", "dark": "picture black", "mute_room": "only room tone left",
     "ladder": "sound shifted by 0.4 to 1.6 s", "muted": "one sound taken out",
     "mute": "sound muted", "audio_removed": "sound muted", "audio_muted": "sound muted",
     "black": "picture black",
