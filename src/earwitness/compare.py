@@ -296,8 +296,8 @@ def _dark(run_a: Sequence[Judged], run_b: Sequence[Judged], names: tuple[str, st
             "are neither better nor worse. Beyond alarms: how much more often a direction is said of the clip "
             "moved that way than of the same clip untouched; 0 for whoever guesses, lower is better. What the "
             "picture adds: the direction's share with the picture minus that without it, on the same shifts. "
-            "Differences are paired and clustered by source clip; p is adjusted over the rows (Holm), and not given "
-            "below 10 clips."
+            "Differences are paired and clustered by source clip; p is adjusted over the rows (Holm), and not "
+            "given below 10 clips."
         ),
         columns=("A", "B", "B - A", "p (Holm)", "better"),
         rows=_with_holm(rows),

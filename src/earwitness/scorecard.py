@@ -173,7 +173,7 @@ def _added(judged: Sequence[Judged], style: str) -> Estimate | None:
 
 
 def _added_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
-    """How much more the picture adds in the second run, over the shifts that both runs asked with it and without."""
+    """How much more the picture adds in the second run, over the shifts that both asked with it and without."""
 
     def of(some: Sequence[Judged], condition: str) -> dict[tuple[str, ...], Judged]:
         fits = _where(protocol="thud", condition=condition, question="shift", style=style)

@@ -10,8 +10,8 @@ more. So the direction in the dark is held against the same clip untouched and j
 direction more often where the sound was moved *that way* than where it was not moved at all? :func:`beyond_alarms`
 is that difference. Low is better: at 0 or below, what is right in the dark is guessed.
 
-Functions: ``controls`` (the table), ``beyond_alarms`` and ``in_the_dark`` (its pairs), ``by_eye`` and ``shift_of`` (its
-pairs), ``said_right``, ``stated``; ``DESYNC`` (labels that call a clip shifted).
+Functions: ``controls`` (the table), ``beyond_alarms`` and ``in_the_dark`` (its pairs), ``by_eye`` and ``shift_of``
+(its pairs), ``said_right``, ``stated``; ``DESYNC`` (labels that call a clip shifted).
 """
 
 from __future__ import annotations
