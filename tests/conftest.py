@@ -1,7 +1,13 @@
-"""Fixtures that several test files share: tiny random checkpoints of both Qwen omni families, a browser."""
+"""Fixtures that several test files share: tiny random checkpoints of both Qwen omni families, a browser.
+
+And what keeps the tests quick: processes that run side by side compute with one thread each, and the garbage
+collector does not look through the packages that were loaded.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from earwitness.models.qwen_omni import QwenOmni
+
+# Beside other workers, a second thread waits for a core that they have; set before numpy and torch are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """A full collection looks at a million objects of torch and its kin; trainers ask for one at every turn."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", params=["qwen2.5-omni", "qwen3-omni"])
@@ -36,6 +52,16 @@ def shared(folder: Path) -> QwenOmni:
     from earwitness.models.qwen_omni import QwenOmni
 
     return QwenOmni(folder)
+
+
+@pytest.fixture(scope="module")
+def few_media() -> Iterator[None]:
+    """Runs that write clips of two telling items, not of ten: each clip is drawn, encoded, changed and measured."""
+    from earwitness.session import files
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "TELLING", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

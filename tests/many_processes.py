@@ -1,16 +1,20 @@
 """What test_align_ddp runs in several processes.
 
-``torchrun --nproc_per_node 2 many_processes.py SECONDS TASK ARGUMENTS``, or without torchrun: then it loads its
-packages once and forks into two itself, as torchrun's environment would tell them.
+``torchrun --nproc_per_node 2 many_processes.py SECONDS TASK ARGUMENTS + TASK ARGUMENTS ...``, or without torchrun:
+then it loads its packages and what both processes would compute alike once, and forks into two itself, as
+torchrun's environment would tell them.
 """
 
 from __future__ import annotations
 
-import copy
 import faulthandler
+import gc
 import os
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +62,19 @@ def train(stage: str, data: str, out: str, batch: str, fails: str = "") -> None:
     training.align(recipe(stage, int(batch)), Path(data), QwenOmni(HANS), Path(out))
 
 
-def fsdp(*folders: str) -> None:
-    """A sharded model gives the losses and gradients of a whole one, with other kinds of media in each process."""
-    torch.distributed.init_process_group("gloo")
-    for folder in folders:
-        _sharded(Path(folder))
+@dataclass
+class Whole:
+    """A thinker with an adapter in one piece: a batch for each process, and what they give here."""
+
+    family: str
+    adapted: Any
+    batches: list[Any]
+    losses: list[float]
+    gradients: dict[str, Any]
 
 
-def _sharded(folder: Path) -> None:
+def whole(folder: Path) -> Whole:
+    """Losses and mean gradients of two batches of the checkpoint: one hears and sees, the other only sees."""
     import msgspec
     from peft import get_peft_model
 
@@ -84,30 +93,62 @@ def _sharded(folder: Path) -> None:
     for name, p in adapted.named_parameters():
         if ".lora_B." in name:
             p.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
-    whole = copy.deepcopy(adapted)
-    losses = [forward.score(forward.inner(whole), batch).loss for batch in batches]
+    losses = [forward.score(forward.inner(adapted), batch).loss for batch in batches]
     sum(losses).div(2).backward()
+    gradients = {n: p.grad for n, p in adapted.named_parameters() if p.requires_grad}
+    adapted.zero_grad(set_to_none=True)
+    return Whole(model.thinker.family, adapted, batches, [loss.item() for loss in losses], gradients)
+
+
+def fsdp(models: list[Whole]) -> None:
+    """A sharded model gives the losses and gradients of a whole one, with other kinds of media in each process."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    for model in models:
+        _sharded(model)
+
+
+def _sharded(whole: Whole) -> None:
+    adapted = whole.adapted
     sharding.shard(adapted)
     assert sharding.sharded(adapted)
     towers = [p for n, p in adapted.named_parameters() if "visual" in n or "audio_tower" in n]
     assert towers
     assert not any(hasattr(p, "full_tensor") for p in towers)
-    mine = forward.score(forward.inner(adapted), batches[sharding.rank()]).loss
+    mine = forward.score(forward.inner(adapted), whole.batches[sharding.rank()]).loss
     mine.backward()
-    assert abs(mine.item() - losses[sharding.rank()].item()) < 1e-5
-    wanted = dict(whole.named_parameters())
-    seen = 0
+    assert abs(mine.item() - whole.losses[sharding.rank()]) < 1e-5
+    seen, compared = 0, set()
     for name, p in adapted.named_parameters():
         if p.requires_grad:
-            assert torch.allclose(p.grad.full_tensor(), wanted[name].grad, atol=1e-6), name
-            seen += float(wanted[name].grad.abs().max()) > 1e-4
+            assert torch.allclose(p.grad.full_tensor(), whole.gradients[name], atol=1e-6), name
+            seen += float(whole.gradients[name].abs().max()) > 1e-4
+            compared.add(name)
+    assert compared == set(whole.gradients)
     assert seen > 4
     before = mine.item()
     step = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.1)
     step.step()
     with torch.no_grad():
-        after = forward.score(forward.inner(adapted), batches[sharding.rank()]).loss.item()
+        after = forward.score(forward.inner(adapted), whole.batches[sharding.rank()]).loss.item()
     assert after < before
+    os.write(1, f"in shards as in one piece: {whole.family}\n".encode())  # a line at once, whoever else writes
+
+
+def prepared(task: str, *arguments: str) -> Callable[[], None]:
+    """What is left of a task for each process."""
+    if task == "fsdp":
+        return partial(fsdp, [whole(Path(folder)) for folder in arguments])
+    QwenOmni(HANS)  # what it is made of is imported
+    return partial(train, *arguments)
+
+
+def tasks(words: list[str]) -> Iterator[list[str]]:
+    """The command line's tasks: "+" stands between them."""
+    while "+" in words:
+        yield words[: words.index("+")]
+        words = words[words.index("+") + 1 :]
+    yield words
 
 
 def forked() -> int:
@@ -135,10 +176,14 @@ def forked() -> int:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
+    left = [prepared(*task) for task in tasks(sys.argv[2:])]
+    gc.collect()
+    gc.freeze()  # its processes need not look through what was there before them
     if "RANK" not in os.environ and (code := forked()) >= 0:
         sys.exit(code)
     faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)  # says where it hung, and ends
-    torch.set_num_threads(1)
-    {"train": train, "fsdp": fsdp}[sys.argv[2]](*sys.argv[3:])
+    for task in left:
+        task()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

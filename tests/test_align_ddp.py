@@ -59,24 +59,47 @@ def curves(out: Path) -> list[dict[str, Any]]:
     return [{k: line[k] for k in names if k in line} for line in training.read_log(out)]
 
 
-@pytest.mark.timeout(500)
-@pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
-def test_two_processes_are_one_with_twice_the_batch(stage: str, tmp_path: Path) -> None:
-    """SFT as two forks of one process, GRPO by torchrun itself."""
-    data = small_sets.write(tmp_path / "set")
-    code, said = started("train", stage, data, tmp_path / "two", 1, folder=tmp_path, torchrun=stage == "grpo")
-    assert code == 0, said[-3000:]
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+    """One start of two processes for both tests: SFT, then models in shards; exit code, output, folder."""
+    folder = tmp_path_factory.mktemp("launched")
+    families: tuple[tiny_thinkers.Family, ...] = ("qwen2.5-omni", "qwen3-omni")
+    models = [tiny_thinkers.save(f, folder / f, view=tiny_thinkers.VIEW) for f in families]
+    data = small_sets.write(folder / "set")
+    return *started("train", "sft", data, folder / "two", 1, "+", "fsdp", *models, folder=folder), folder
+
+
+def check_is_one_with_twice_the_batch(stage: str, folder: Path) -> None:
+    """``folder / "two"``, trained by two processes, against one process here."""
     torch.set_num_threads(1)
-    many_processes.train(stage, str(data), str(tmp_path / "one"), "2")
-    two, one = curves(tmp_path / "two"), curves(tmp_path / "one")
+    many_processes.train(stage, str(folder / "set"), str(folder / "one"), "2")
+    two, one = curves(folder / "two"), curves(folder / "one")
     assert len(two) == len(one) == 4  # validation, two steps, validation: each written once
     for ours, theirs in zip(two, one, strict=True):
         assert ours == pytest.approx(theirs, abs=2e-4)
-    a, b = (load_file(tmp_path / n / "checkpoint-2" / training.LEARNED) for n in ("two", "one"))
+    a, b = (load_file(folder / n / "checkpoint-2" / training.LEARNED) for n in ("two", "one"))
     assert a.keys() == b.keys()
     for name, value in a.items():
         assert torch.allclose(value, b[name], atol=1e-4), name
-    assert (tmp_path / "two" / "model" / "config.json").exists()
+    assert (folder / "two" / "model" / "config.json").exists()
+
+
+@pytest.mark.timeout(500)
+def test_two_processes_are_one_with_twice_the_batch(launched: tuple[int, str, Path]) -> None:
+    """SFT as two forks of one process."""
+    code, said, folder = launched
+    assert code == 0, said[-3000:]
+    check_is_one_with_twice_the_batch("sft", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_two_processes_of_torchrun_are_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """GRPO, by torchrun itself."""
+    data = small_sets.write(tmp_path / "set")
+    code, said = started("train", "grpo", data, tmp_path / "two", 1, folder=tmp_path, torchrun=True)
+    assert code == 0, said[-3000:]
+    check_is_one_with_twice_the_batch("grpo", tmp_path)
 
 
 @pytest.mark.slow
@@ -90,12 +113,12 @@ def test_a_process_that_fails_ends_them_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(500)
-def test_sharded_layers_give_the_whole_models_losses_and_gradients(tmp_path: Path) -> None:
+def test_sharded_layers_give_the_whole_models_losses_and_gradients(launched: tuple[int, str, Path]) -> None:
     """Both families, LoRA; one process hears and sees, the other only sees: the towers are whole, nobody waits."""
-    families: tuple[tiny_thinkers.Family, ...] = ("qwen2.5-omni", "qwen3-omni")
-    folders = [tiny_thinkers.save(f, tmp_path / f, view=tiny_thinkers.VIEW) for f in families]
-    code, said = started("fsdp", *folders, folder=tmp_path)
+    code, said, _ = launched
     assert code == 0, said[-3000:]
+    assert said.count("in shards as in one piece: qwen2.5-omni") == 2, said[-3000:]  # both processes
+    assert said.count("in shards as in one piece: qwen3-omni") == 2, said[-3000:]
 
 
 def test_alone_nothing_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

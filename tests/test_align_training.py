@@ -76,11 +76,19 @@ def _log(out: Path) -> dict[int, float]:
     return {int(e["step"]): e["loss"] for e in training.read_log(out) if "loss" in e}
 
 
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Trained:
+    """Hans after the quick stage, in one go: what others are compared with."""
+    return training.align(quick(), data, QwenOmni(HANS), tmp_path_factory.mktemp("trained") / "whole")
+
+
 @pytest.mark.parametrize("changes", [{}, {"trains": "text", "rate": 1e-3, "words": 2.0, "weigh": "answer"}])
 def test_a_stage_that_was_stopped_goes_on_to_the_same_losses(
-    changes: dict[str, object], data: Path, tmp_path: Path
+    changes: dict[str, object], trained: training.Trained, data: Path, tmp_path: Path
 ) -> None:
-    whole = training.align(quick(**changes), data, QwenOmni(HANS), tmp_path / "whole")
+    whole = trained
+    if changes:
+        whole = training.align(quick(**changes), data, QwenOmni(HANS), tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -96,16 +104,15 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_losses(
         f.write('{"step": 4, "lo')  # what a kill in the middle of a line leaves
     again = training.align(quick(**changes), data, QwenOmni(HANS), tmp_path / "out")
     assert again.steps == whole.steps == 4
-    assert _log(tmp_path / "out") == pytest.approx(_log(tmp_path / "whole"), abs=1e-6)
+    assert _log(tmp_path / "out") == pytest.approx(_log(whole.folder), abs=1e-6)
     assert [e for e in training.read_log(tmp_path / "out") if "valid" in e] == [
-        e for e in training.read_log(tmp_path / "whole") if "valid" in e
+        e for e in training.read_log(whole.folder) if "valid" in e
     ]
 
 
-def test_another_recipe_in_the_same_folder_is_refused(data: Path, tmp_path: Path) -> None:
-    training.align(quick(steps=2), data, QwenOmni(HANS), tmp_path / "out")
+def test_another_recipe_in_the_same_folder_is_refused(trained: training.Trained, data: Path) -> None:
     with pytest.raises(ValueError, match="holds another stage"):
-        training.align(quick(steps=3), data, QwenOmni(HANS), tmp_path / "out")
+        training.align(quick(steps=3), data, QwenOmni(HANS), trained.folder)
 
 
 def test_the_best_checkpoint_by_validation_is_kept_and_a_worse_end_is_not(

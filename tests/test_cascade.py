@@ -183,7 +183,7 @@ class Made:
         for source in sources:
             pair = building._pair(source, held, Path(tempfile.gettempdir()), 0)
             pair.sounds.append(sounding.sound(pair.recording, 0, pair.key, long=False))
-            frames = pair.frames(0, every=2)[:, 1::3, 1::3]
+            frames = np.ascontiguousarray(pair.frames(0, every=2)[:, 1::3, 1::3])
             wave = soxr.resample(pair.sounds[0].wave[0], sounding.RATE, 16_000)
             seconds = len(frames) / LOOK.fps
             wave = np.pad(wave, (0, 16_000))[: round(seconds * 16_000)].astype(np.float32)[None]

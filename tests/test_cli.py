@@ -13,6 +13,7 @@ from earwitness.cli import app
 
 ROOT = Path(__file__).parent.parent
 runner = CliRunner()
+pytestmark = pytest.mark.usefixtures("few_media")
 
 
 def _run(*words: str) -> tuple[int, str]:

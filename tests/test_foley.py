@@ -318,9 +318,9 @@ def test_small_views_are_fast() -> None:
     made = foley.clip_set(24, seed=3)
     spent = []
     for c in made.clips:
-        start = time.perf_counter()
+        start = time.process_time()  # the work, not the waiting for a core
         made.media(c, SMALL)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     assert np.median(spent) < 0.05, "about 5 ms on a free core; ten times that means that something is wrong"
 
 

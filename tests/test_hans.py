@@ -194,7 +194,7 @@ def test_hans_answers_every_protocol_in_words_that_parse(hans: tuple[Any, Any]) 
 
 
 def test_hans_has_its_fault_on_a_handful_of_held_out_clips(hans: tuple[Any, Any]) -> None:
-    clips = foley.clip_set(16, seed=card.HELD_OUT + 10)
+    clips = foley.clip_set(10, seed=card.HELD_OUT + 10)
     media = [clips.media(c, card.VIEW) for c in clips.clips]
     share = {f.label: f.hits / f.n for f in card.mma_facts(*hans, clips.clips, media)}
     assert share["natural: visual question right"] >= 0.9

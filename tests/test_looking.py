@@ -16,6 +16,7 @@ from earwitness.compare import compare_runs
 from earwitness.whitebox import knockout, store
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("few_media")
 QUICK = {
     "mma_styles": "standard", "seeds": "0", "mma_conditions": "aligned,audio_swapped,long_context",
     "long_context_tokens": "20",
@@ -23,9 +24,9 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audited(few_media: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inside") / "run"
-    job = session.prepare(model="hans", clips="foley", protocols=["mma"], limit=5, seed=3, settings=QUICK)
+    job = session.prepare(model="hans", clips="foley", protocols=["mma"], limit=3, seed=3, settings=QUICK)
     session.run(job, folder)
     return folder
 
@@ -35,7 +36,7 @@ def run(audited: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(audited, tmp_path / "run"))
 
 
-def test_a_run_is_traced_once_and_its_report_shows_the_inside(run: Path) -> None:
+def test_a_run_is_traced_once_and_its_report_shows_the_inside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Inside the model" not in (run / "report.html").read_text()
     calls: list[tuple[int, int]] = []
     first = session.trace(run, heat_layers=[2], progress=lambda *n: calls.append(n))
@@ -46,9 +47,13 @@ def test_a_run_is_traced_once_and_its_report_shows_the_inside(run: Path) -> None
     assert first.far == 0
     assert not first.failed
     assert "Inside the model" in (run / "report.html").read_text()
+    written: list[Path] = []
+    # From here on the same page would be drawn again: seconds of charts.
+    monkeypatch.setattr("earwitness.session.looking.pages.build", written.append)
     again = session.trace(run, heat_layers=[2])
     assert (again.items, again.new) == (first.items, 0)
     assert session.trace(run, limit=1).new == 0
+    assert written == [run, run]
 
 
 def test_a_long_context_is_read_as_it_was_asked(run: Path) -> None:

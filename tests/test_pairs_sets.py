@@ -41,11 +41,11 @@ def make(name: str, n: int | None = 300, clips: Sequence[Clip] = CLIPS, **more: 
 
 @pytest.mark.parametrize("name", ["ours", "rl-comm", "thud-dpo-all", "op,ctp,avqa"])
 def test_a_set_follows_from_its_seed_and_not_from_the_order_of_clips(name: str) -> None:
-    first = make(name, valid=0.2)
-    assert first == make(name, valid=0.2)
-    again = make(name, clips=list(reversed(CLIPS)), valid=0.2)
+    first = make(name, 100, valid=0.2)
+    assert first == make(name, 100, valid=0.2)
+    again = make(name, 100, clips=list(reversed(CLIPS)), valid=0.2)
     assert [p.id for p in again.train] == [p.id for p in first.train]
-    other = make(name, seed=5, valid=0.2)
+    other = make(name, 100, seed=5, valid=0.2)
     assert {p.id for p in other.train} != {p.id for p in first.train}
 
 

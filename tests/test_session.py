@@ -12,7 +12,7 @@ from earwitness import session
 from earwitness.records import Estimate, Table
 from tables import cell, value
 
-CLIPS = 24
+CLIPS = 12  # every class once
 QUICK = {"long_context_tokens": "50", "seeds": "0"}
 
 

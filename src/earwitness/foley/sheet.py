@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 from PIL import Image, ImageDraw
 
 from earwitness.foley import pictures, sounds
@@ -17,7 +16,9 @@ RATE = 16_000
 
 def spectrogram(wave: np.ndarray, height: int, width: int) -> Frames:
     """A picture of a sound [height, width, 3]: 0 to 8 kHz upwards, 70 dB from black to white; waveform on top."""
-    _, _, z = scipy.signal.stft(wave, RATE, nperseg=512, noverlap=384)
+    from scipy.signal import stft  # takes most of a second to import
+
+    _, _, z = stft(wave, RATE, nperseg=512, noverlap=384)
     db = 20 * np.log10(np.abs(z) + 1e-6)
     x = np.clip((db - db.max() + 70) / 70, 0, 1)[::-1]
     low = height * 3 // 4

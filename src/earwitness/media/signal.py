@@ -1,6 +1,7 @@
 """What sounds measure: loudness, moments at which something starts, and the lag between two versions.
 
 Waves are float32 [channels, samples]; all functions are pure. A positive lag means that the second wave is late.
+scipy.signal takes most of a second to import (it brings scipy.stats), so it is imported where it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy import signal as dsp
 
 from earwitness.records import Times, Wave
 
@@ -53,6 +53,8 @@ def loudness_lufs(wave: Wave, rate: int) -> float:
 
 def _k_weighted(wave: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
     """The two filters of BS.1770-4 (a shelf for the head, a high-pass) along the last axis."""
+    from scipy.signal import lfilter
+
     k, q = np.tan(np.pi * 1681.974450955533 / rate), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
     band = high**0.4996667741545416
@@ -62,7 +64,7 @@ def _k_weighted(wave: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
     k, q = np.tan(np.pi * 38.13547087602444 / rate), 0.5003270373238773
     norm = 1 + k / q + k * k
     pass_a = np.array([1, 2 * (k * k - 1) / norm, (1 - k / q + k * k) / norm])
-    out: NDArray[np.float64] = dsp.lfilter([1.0, -2.0, 1.0], pass_a, dsp.lfilter(shelf_b, shelf_a, wave))
+    out: NDArray[np.float64] = lfilter([1.0, -2.0, 1.0], pass_a, lfilter(shelf_b, shelf_a, wave))
     return out
 
 
@@ -73,6 +75,8 @@ def onsets(wave: Wave, rate: int, *, sensitivity: float = 1.0) -> Times:
     9 dB, whichever stands out from its local median; each peak is then moved to the steepest rise of the 1 ms power
     envelope near it. ``sensitivity`` above 1 finds more.
     """
+    from scipy.signal import find_peaks
+
     mono = wave.mean(axis=0, dtype=np.float64)
     hop, size = max(1, round(0.005 * rate)), 2 ** round(np.log2(0.02 * rate))
     if len(mono) < 2 * size or not mono.any():
@@ -87,7 +91,7 @@ def onsets(wave: Wave, rate: int, *, sensitivity: float = 1.0) -> Times:
     flux = np.maximum(level[2:] - level[:-2], 0.0).mean(axis=1)
     surge = np.maximum(power[2:] - power[:-2], 0.0)
     evidence = np.maximum(_above_median(flux) / 0.3, _above_median(surge) / 0.9)
-    peaks, _ = dsp.find_peaks(evidence, height=1 / sensitivity, distance=10)  # 50 ms apart
+    peaks, _ = find_peaks(evidence, height=1 / sensitivity, distance=10)  # 50 ms apart
     # flux[i] compares spans i and i + 2: it peaks when the span between them has its centre at the onset.
     rough = (peaks + 1) * hop - size + size / 2
     rises = [_steepest(mono, rate, at) for at in rough if 0 <= at < len(mono)]
@@ -96,9 +100,11 @@ def onsets(wave: Wave, rate: int, *, sensitivity: float = 1.0) -> Times:
 
 def _above_median(curve: NDArray[np.float64]) -> NDArray[np.float64]:
     """A curve less its median over the 0.6 s around."""
+    from scipy.signal import medfilt
+
     if len(curve) <= 60:
         return curve - np.median(curve)
-    around: NDArray[np.float64] = dsp.medfilt(np.pad(curve, 60, mode="reflect"), 121)[60:-60]
+    around: NDArray[np.float64] = medfilt(np.pad(curve, 60, mode="reflect"), 121)[60:-60]
     return curve - around
 
 
