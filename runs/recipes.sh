@@ -13,6 +13,7 @@ TRAINED=foley TESTED=foley
   OUT=$OUT/held TRAINED=foley:bell+drum+bird+siren+horn+clock TESTED=foley:guitar+whistle+frog+phone+hammer+bee
 }
 mkdir -p "$OUT/runs"
+compared=()
 audit() {
   [ -e "$OUT/runs/$2/report.html" ] ||
     "$EARWITNESS" audit -m "$1" --clips "$TESTED" --limit "$LIMIT" --seed 0 --set seeds=0 --out "$OUT/runs/$2"
@@ -57,6 +58,12 @@ train comm-warmup sft hans-warmup comm-warmup hans
 [ -n "${HELD:-}" ] || train comm-accuracy grpo hans-grpo comm comm-warmup --set rewards=format,correct
 train comm-step grpo hans-grpo comm comm-warmup
 train comm-ansco ansco hans-ansco comm-warmup comm-step
+# Ours on what was never taught: attention alone, words frozen
+if [ -n "${HELD:-}" ]; then
+  data carry hans-carry 14000
+  train carry sft hans-carry carry hans
+  compared=("$OUT"/runs/carry)
+fi
 
 "$EARWITNESS" compare "$OUT"/runs/hans "$OUT"/runs/mma "$OUT"/runs/thud-sft "$OUT"/runs/thud-all \
-  "$OUT"/runs/comm-warmup "$OUT"/runs/comm-step "$OUT"/runs/comm-ansco --out "$OUT"
+  "$OUT"/runs/comm-warmup "$OUT"/runs/comm-step "$OUT"/runs/comm-ansco "${compared[@]}" --out "$OUT"

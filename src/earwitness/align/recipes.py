@@ -212,6 +212,17 @@ def _hans_last() -> Recipe:
     return msgspec.structs.replace(_hans_sft(), name="hans-last", rate=7e-4, steps=240, validate_every=120)
 
 
+def _hans_carry() -> Recipe:
+    return msgspec.structs.replace(
+        _hans_sft(), name="hans-carry", trains="lora", targets="attention", rank=32, alpha=64, rate=3e-3, steps=600,
+        batch=32,
+        ours={
+            "targets": "where to look is in the attention, what things are called in the rest: with the words or "
+            "the feed-forward layers trained on some classes, the names of the others are lost",
+        },
+    )  # fmt: skip
+
+
 # The published steps with what a model of two million random parameters needs of them: rates and steps are ours.
 _SMALL = "rates and steps are for a model of two million parameters, on which the published ones do nothing"
 
@@ -254,6 +265,7 @@ _MADE = {
     "mma-sft": _mma_sft, "thud-sft": _thud_sft, "thud-dpo": _thud_dpo, "comm-warmup": _comm_warmup,
     "comm-grpo": _comm_grpo, "comm-ansco": _comm_ansco, "hans-sft": _hans_sft,
     "hans-sync": _hans_sync, "hans-more": _hans_more, "hans-last": _hans_last,
+    "hans-carry": _hans_carry,
     "hans-mma": _hans_mma, "hans-thud-sft": _hans_thud_sft, "hans-thud-dpo": _hans_thud_dpo,
     "hans-warmup": _hans_warmup, "hans-grpo": _hans_grpo, "hans-ansco": _hans_ansco,
 }  # fmt: skip

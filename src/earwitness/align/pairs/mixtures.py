@@ -222,6 +222,22 @@ NAMED: dict[str, Mixture] = {
             n=16_000,
             quote="all parts once more, slowly, with more untouched clips, so that needless doubts go; ours",
         ),
+        Mixture(
+            name="hans-carry",
+            kind="both",
+            parts=(
+                Part("mma", 0.40, ("standard",)),
+                Part("abstention", 0.14, ("abstention",)),
+                Part("caption", 0.05, ("standard",)),
+                Part("mute", 0.09, PLAIN_STYLES),
+                Part("room", 0.06, PLAIN_STYLES),
+                Part("confuse", 0.16, ("leading", "neutral")),
+                Part("kept", 0.10, KEPT),
+            ),
+            n=14_000,
+            quote="what carries over to things that are not in it: which sense is asked for, whether there is "
+            "anything; ours",
+        ),
     )
 }
 
