@@ -201,6 +201,8 @@ def main() -> None:
     words.add_argument("--docs", type=Path, help="where starter_dose.svg, .png go too")
     given = words.parse_args()
     dials = [float(d) for d in given.dials.split(",")]
+    if len(dials) < 2:
+        words.error("--dials: two or more, by comma: a course has no steps else")
     found = courses(audited(given.clips, given.out, dials), dials)
     text = table(found, dials)
     print(text)

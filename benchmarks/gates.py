@@ -8,7 +8,11 @@ docs/checks_gates.md. The clips are procedural (Foley), 5 s of 640 x 360 at 25 f
 - plain, PyAV: every picture decoded to RGB at full size, all sound, then the same gates on all of it;
 - plain, FFmpeg: a process a gate (ffprobe; volumedetect and silencedetect; freezedetect; blackdetect).
 
-Every 4th clip goes the plain ways. The search for copies is timed apart, on random prints: 10,000 and 40,000.
+Every 4th clip goes the plain ways. Then all of them go through ``earwitness curate check`` itself, with one process
+and with two: the gates, the log, the search for copies and the labels file, but not the card. Verdicts must be the
+same. What two processes bring is told on a machine with two cores to spare only; ``load`` says how busy it was.
+
+The search for copies is timed apart, on random prints: 10,000 and 40,000.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import av
 import numpy as np
 
 from earwitness import media
-from earwitness.curate.checks import gates, prints
+from earwitness.curate.checks import checking, gates, prints, wishes
 from earwitness.records import Clip, Media
 
 FPS, RATE, SECONDS = 25, 44_100, 5
@@ -126,6 +130,22 @@ def copies(count: int) -> float:
     return took
 
 
+def through_the_verb(files: Sequence[Path], folder: Path, workers: int) -> tuple[Took, bytes]:
+    """``curate check`` over these files, each a clip of its own; how long it took, and its verdicts."""
+    manifest = folder / "manifest"
+    manifest.mkdir(exist_ok=True)
+    for k, file in enumerate(files):
+        if not (manifest / f"{k}.mp4").exists():
+            os.link(file, manifest / f"{k}.mp4")
+    rows = [f"{k}.mp4,noise,noise" for k in range(len(files))]
+    (manifest / "labels.csv").write_text("\n".join(["path,seen,heard", *rows]) + "\n")
+    out = folder / f"checked-{workers}"
+    began, used = time.perf_counter(), sum(os.times()[:4])
+    checking.check(str(manifest), out, wishes.asked(), workers=workers)
+    took = Took(len(files), time.perf_counter() - began, sum(os.times()[:4]) - used)
+    return took, (out / "verdicts.jsonl").read_bytes()
+
+
 def measure(clips: int, prints_of: int = 10_000) -> tuple[Took, Took]:
     """Measure and print; returns our figure and the plain one of PyAV."""
     with tempfile.TemporaryDirectory() as folder:
@@ -140,11 +160,19 @@ def measure(clips: int, prints_of: int = 10_000) -> tuple[Took, Took]:
         rows = [("gates and print", own), ("PyAV, all at full size", whole)]
         if shutil.which("ffmpeg") and shutil.which("ffprobe"):
             rows.append(("FFmpeg, a process a gate", timed(some, subprocesses)))
+        one, said = through_the_verb(files, Path(folder), 1)
+        two, again = through_the_verb(files, Path(folder), 2)
+        assert said == again, "two processes found something else than one"
+        rows += [("curate check", one), ("curate check --workers 2", two)]
         print("                            clips  a second  CPU ms a clip  times ours (CPU)")
         for name, took in rows:
             print(f"{name:26s} {took.clips:6d} {took.rate:9.1f} {took.cost:14.0f} {took.cost / own.cost:17.1f}")
-    one, four = copies(prints_of), copies(4 * prints_of)
-    print(f"copies among {prints_of}: {one:.1f} s; among {4 * prints_of}: {four:.1f} s, {four / one:.1f} times")
+    print(
+        f"two processes: {two.rate / one.rate:.2f} times the clips a second of one; load {os.getloadavg()[0]:.1f} "
+        f"on {os.cpu_count()} cores"
+    )
+    few, many = copies(prints_of), copies(4 * prints_of)
+    print(f"copies among {prints_of}: {few:.1f} s; among {4 * prints_of}: {many:.1f} s, {many / few:.1f} times")
     return own, whole
 
 

@@ -210,6 +210,8 @@ def test_the_funnel_goes_back_over_all_steps(tmp_path: Path) -> None:
         ("segments", 20371), ("of one root", 9000), ("of one class", 3518),
         ("visible, with the sound removed", 1300), ("every question answered", 1102), ("in the set", 658),
     ]  # fmt: skip
+    grown = card_history.funnel(steps, 1200)  # scenes are clips that nobody dropped or kept
+    assert (grown[-1].name, grown[-1].left) == ("in the set, with what was made of others", 1200)
     assert card_tables.funnel_table(found).rows[-1].cells == (658, "3.2 %", 444, 0, None)
 
 

@@ -420,7 +420,9 @@ class TestWhole:
         )
         assert (made.rules.depth, made.rules.without, made.reading.one_root) == (2, ("a", "b"), False)
         for key, value, says in (
-            ("dept", "2", "did you mean 'depth'"), ("parents", "some", "Invalid enum value"), ("depth", "x", "int"),
+            ("dept", "2", "did you mean 'depth'"),
+            ("parents", "some", "--set parents: invalid enum value 'some'; wants classes, roots, any, keep"),
+            ("depth", "x", "int"),
             ("depth", "0", "wants 1 to 10"),
         ):  # fmt: skip
             with pytest.raises(ValueError, match=says):

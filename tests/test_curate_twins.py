@@ -497,7 +497,7 @@ class TestSets:
     def test_wishes_are_checked(self) -> None:
         for purpose, kinds, given_, says in (
             ("tests", (), {}, "wants eval or train"), ("eval", ("swop",), {}, "did you mean 'swap'"),
-            ("eval", (), {"twin": "3"}, "did you mean 'twins'"), ("eval", (), {"twins": "x"}, "--set: .*int"),
+            ("eval", (), {"twin": "3"}, "did you mean 'twins'"), ("eval", (), {"twins": "x"}, "--set twins: .*int"),
             ("eval", (), {"shift_band": "1800,2500"}, "milliseconds"), ("eval", (), {"scenes": "3"}, "make muted"),
             ("eval", (), {"classes": "none.csv"}, "no such class"), ("eval", (), {"distance": "close"}, "enum"),
         ):  # fmt: skip

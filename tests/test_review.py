@@ -593,6 +593,22 @@ def test_without_votes_the_tasks_are_blind(clips: Path, tmp_path: Path) -> None:
     assert task["data"]["video"].startswith("https://media.example.org/a b/")
 
 
+def test_local_paths_stay_below_what_label_studio_serves(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "checked").mkdir()
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "beep.mp4").write_bytes((clips / "beep.mp4").read_bytes())
+    queue = tmp_path / "checked" / "undecided.jsonl"
+    queue.write_text(json.dumps({"path": "../videos/beep.mp4"}))
+    review.label_studio(queue, tmp_path / "ls", tmp_path / "v")
+    (task,) = json.loads((tmp_path / "ls/tasks.json").read_text())
+    assert task["data"]["video"] == "/data/local-files/?d=videos/beep.mp4"
+    queue.write_text(json.dumps({"path": str(clips / "beep.mp4")}))
+    with pytest.raises(ValueError, match=r"clip beep: .* lies outside of .*give --media-prefix"):
+        review.label_studio(queue, tmp_path / "ls", tmp_path / "v")
+    with pytest.raises(ValueError, match=r"nowhere\.json: no such file"):
+        review.import_label_studio(queue, tmp_path / "nowhere.json", tmp_path / "v")
+
+
 def test_a_moved_region_moves_the_time_and_a_deleted_one_means_never(clips: Path, tmp_path: Path) -> None:
     queue = review_queue.read(clips)
     review_label_studio.write_label_studio(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from earwitness.audit import Progress
 
-Workers = Annotated[int, typer.Option(help="processes")]
+Workers = Annotated[int, typer.Option(min=1, help="processes")]
 Executor = Annotated[
     Literal["process", "ray"], typer.Option(help="process, or ray: RAY_ADDRESS names the cluster")
 ]  # fmt: skip

@@ -29,8 +29,8 @@ def events(
     ],
     folder: Out,
     seed: Seed = 0,
-    limit: Annotated[int | None, typer.Option(help="clips at most")] = None,
-    workers: Annotated[int, typer.Option(help="processes")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="clips at most")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
     executor: Annotated[
         Literal["process", "ray"], typer.Option(help="process, or ray: RAY_ADDRESS names the cluster")
     ] = "process",

@@ -23,7 +23,7 @@ def starter(
         bool, typer.Option("--more", help="also pairs out of packages, under GPL and CC licences")
     ] = False,
     seed: Seed = 0,
-    clips: Annotated[int, typer.Option(help="clips of each photo and recording")] = 4,
+    clips: Annotated[int, typer.Option(min=1, help="clips of each photo and recording")] = 4,
     packages: Annotated[
         Path | None, typer.Option(help="where packages lie, or are brought; default: OUT/packages")
     ] = None,

@@ -24,15 +24,13 @@ from pathlib import Path
 import msgspec
 
 from earwitness import media
-from earwitness import run as runs
 from earwitness.audit.workers import Executor
-from earwitness.curate import classes, mixtures, splits, variants
+from earwitness.curate import classes, mixtures, opening, splits, variants
 from earwitness.curate.jobs import Bench, Key, Measure, Measured, Stage, cluster, stamp
 from earwitness.curate.manifest import Info, Wish, read_info, write_info, write_set
 from earwitness.curate.preprocess import long_enough, rate_of
 from earwitness.curate.twins import Sound, twins
 from earwitness.curate.writing import Built, in_place, write_files
-from earwitness.datasets.opening import open_clips
 from earwitness.interventions import matched
 from earwitness.questions import clean
 from earwitness.records import Clip, ClipSet, View, Wave
@@ -68,21 +66,41 @@ def build(
     """
     out = Path(out)
     table = classes.read(wanted.classes or classes.CLASSES)
+    clips = opening.manifest(manifest, limit=limit, seed=wanted.seed)
     asked = Info(clips=manifest, limit=limit, wish=wanted, class_file=table.version, command=command)
-    info = _opened(out, asked)
+    old = read_info(out)
+    opening.folder(out, "a set", asked, old, _wishes, free=("work", "sources"))
+    info = old or asked
     bench = Bench(out / "work", workers, executor, retry_failed, stage)
     with cluster(executor):
-        built = _built(manifest, out, wanted, table, bench, render=render, limit=limit)
+        built, files = _built(manifest, clips, out, wanted, table, bench)
+        write_info(out, info)  # not before something can be made: a slip would else bar the folder to its remedy
+        if render:
+            write_files(built, wanted, files, bench)
+        else:
+            built.clips = [in_place(c, files[c.id], built.measured[c.id], out) for c in built.clips]
     _finish(built, info)
     return built
 
 
+def _wishes(info: Info) -> dict[str, object]:
+    """What two builds in one folder must have in common."""
+    return {
+        "clips": info.clips,
+        "limit": info.limit,
+        "class_file": info.class_file,
+        **msgspec.structs.asdict(info.wish),
+    }
+
+
 def _built(
-    manifest: str, out: Path, wanted: Wish, table: classes.ClassTable, bench: Bench, *, render: bool,
-    limit: int | None,
-) -> Built:  # fmt: skip
-    clips = open_clips(manifest, limit=limit, seed=wanted.seed)
-    files = _files(clips, out)
+    manifest: str, clips: ClipSet, out: Path, wanted: Wish, table: classes.ClassTable, bench: Bench
+) -> tuple[Built, dict[str, str]]:
+    """The set as it is planned, and each clip's file."""
+    files = {}
+    for clip in clips.clips:
+        opening.named(clip)  # what is made of it is called by its id
+        files[clip.id] = str(opening.file_of(clips, clip, out))
     cut = [_cut(c, wanted) for c in clips.clips]
     asked = {
         Key(c.id, "measure"): Measure(path=files[c.id], start=c.start, end=c.end, stamp=stamp(Path(files[c.id])))
@@ -99,43 +117,10 @@ def _built(
     owners = {c.id: (files[c.id], c.licence) for c in clips.clips}
     built = Built(out, kept, [], [], measured, left_out, owners)
     _plan(built, wanted, table, files)
-    if render:
-        write_files(built, wanted, files, bench)
-    else:
-        built.clips = [in_place(c, files[c.id], measured[c.id], out) for c in built.clips]
-    return built
-
-
-def _opened(out: Path, asked: Info) -> Info:
-    """The set's record. Raises RunError where the folder holds something else."""
-    out.mkdir(parents=True, exist_ok=True)
-    old = read_info(out)
-    if old is None:
-        if any(p.name != "work" for p in out.iterdir()):
-            raise runs.RunError(f"{out} is not empty and holds no set: take another --out")
-        write_info(out, asked)
-        return asked
-    pairs = [(n, getattr(old, n), getattr(asked, n)) for n in ("clips", "limit", "class_file")]
-    pairs += [(n, getattr(old.wish, n), getattr(asked.wish, n)) for n in Wish.__struct_fields__]
-    for what, theirs, mine in pairs:
-        if mine != theirs:
-            raise runs.RunError(
-                f"{out} holds a set with another {what} ({theirs}, now {mine}): take another --out, or the old "
-                f"command: {old.command}"
-            )
-    return old
-
-
-def _files(clips: ClipSet, out: Path) -> dict[str, str]:
-    """Each clip's file; procedural clips are written into ``sources``. Raises ValueError for ids that name none."""
-    root = getattr(clips, "root", Path())
-    files = {}
-    for clip in clips.clips:
-        if clip.id != Path(clip.id).name or clip.id.startswith("."):
-            raise ValueError(f"clip id {clip.id!r} cannot be a file's name; give it another one (column id)")
-        at = clips.file(clip, out / "sources") if clip.path is None else root / clip.path
-        files[clip.id] = str(Path(at).resolve())
-    return files
+    if not built.clips:
+        why = "; ".join(f"{n} {why}" for why, n in Counter(why for _, why in built.left_out).most_common(3))
+        raise ValueError(f"{manifest}: no clip of {len(cut)} is left: {why} ({'; '.join(built.notes)})")
+    return built, files
 
 
 def _cut(clip: Clip, wanted: Wish) -> Clip:

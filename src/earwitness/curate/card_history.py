@@ -105,7 +105,8 @@ def funnel(steps: Sequence[Step], now: int) -> list[Rung]:
         out += mine
     if out and out[-1].left != now:
         before = out[-1].left
-        out.append(Rung(name="in the set", asked=before, failed=max(0, before - now), untold=0, left=now))
+        name = "in the set" if now < before else "in the set, with what was made of others"
+        out.append(Rung(name=name, asked=before, failed=max(0, before - now), untold=0, left=now))
     return out
 
 

@@ -25,13 +25,14 @@ from typing import Any
 import msgspec
 
 from earwitness import run as runs
-from earwitness.curate import classes, label_files, samples
+from earwitness.curate import classes, label_files, opening, samples
 from earwitness.curate.classes import GROUNDS, ClassTable, Decision
 from earwitness.curate.label_files import LabelFile
 from earwitness.curate.media_files import found_clips
 from earwitness.curate.ontology import Ontology, read
 from earwitness.curate.pruning import Rules, pruned
 from earwitness.curate.samples import Chosen, Reading, Segment
+from earwitness.datasets.folder import LABELS
 from earwitness.datasets.labels import nearest
 from earwitness.records import Cell, Row, Table, digest
 
@@ -63,6 +64,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ambiguous", ("parents", "broad", "overlap", "composite")),
     ("restricted", ("restricted",)),
 )
+
+OWN = (*LABELS, "samples.jsonl", "classes.csv", "classes.txt")  # names that a set's own files have
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +104,7 @@ def choices(settings: Mapping[str, str]) -> Choices:
     try:
         made = {name: msgspec.convert(given[name], kind, strict=False) for name, kind in kinds.items()}
     except msgspec.ValidationError as error:
-        raise ValueError(f"--set: {error}") from None
+        raise ValueError(opening.plainly(error, Rules, Reading)) from None
     return Choices(rules=made["rules"], reading=made["reading"], split=split)  # type: ignore[arg-type]
 
 
@@ -133,6 +136,15 @@ def select(
     """
     if segments is not None and labels is not None:
         raise ValueError("give --segments (AudioSet's) or --labels (another data set's), not both")
+    if label_map is not None and labels is None:
+        raise ValueError(f"--map {label_map}: decides on the names of --labels, which is not given")
+    if media is not None and segments is None and labels is None:
+        raise ValueError(f"--media {media}: whose videos? Give --segments or --labels as well")
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: is a file; wants a folder")
+    given = None if labels is None else Path(labels)
+    if out is not None and given is not None and given.name in OWN and given.resolve().parent == out.resolve():
+        raise ValueError(f"--out {out}: your {given.name} lies in it: take another --out")
     if compare and segments is None:
         raise ValueError("--readings counts AudioSet's segments under other readings: give --segments")
     chose = wanted or Choices()

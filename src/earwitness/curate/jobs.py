@@ -300,6 +300,9 @@ def done(
     elif items:
         ask(maker(), clips, list(items.values()), folder, chunk=1, retry_failed=retry_failed, progress=progress)
     answers = runs.read_answers(folder)
+    if progress is not None:  # where nothing was left to do, nobody has told it
+        failures = sum(answers[i.id].text is None for i in items.values())
+        progress(len(items), failures, len(items))
     results: dict[Key, Out] = {}
     failed: dict[Key, str] = {}
     for key, item in items.items():

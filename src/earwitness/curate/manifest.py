@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from earwitness import run as runs
+from earwitness.curate import opening
 from earwitness.curate.jobs import Measured
 from earwitness.curate.preprocess import Square
 from earwitness.curate.splits import Shares
@@ -112,7 +113,8 @@ def wish(
     try:
         made = msgspec.convert({**parts.pop(""), **parts}, Wish, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(f"--set: {error}") from None
+        said = opening.plainly(error, Wish, Wanted, Square, Shares)
+        raise ValueError(said.replace("--set n: ", "--set twins: ")) from None
     low, high = made.shift_band
     if not 0 < low <= high < 60:
         raise ValueError(f"shift_band={low:g},{high:g}: wants seconds, low to high (milliseconds?)")

@@ -71,7 +71,7 @@ def _uses(built: Built) -> Table:
     return Table(
         id="set_uses", title="How often each sound is used", columns=("sounds", "least", "mean", "most"),
         rows=tuple(rows), unit="mixed",
-        caption="Even use: what is heard in twins tells no more than what is heard at all.",
+        caption="Where the use is even, what is heard in twins tells no more than what is heard at all.",
     )  # fmt: skip
 
 

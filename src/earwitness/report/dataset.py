@@ -152,7 +152,7 @@ def _funnel(card: Card) -> Chart | None:
             x=alt.X("end:Q", scale=alt.Scale(domain=[0, first]), axis=None), text="label:N"
         ),
     ).properties(
-        width=WIDTH, height=alt.Step(34 if any("|" in p["step"] for p in points) else 26),
+        width=WIDTH, height=alt.Step(max(26, 8 + 13 * max(p["step"].count("|") + 1 for p in points))),
         padding={"left": 4, "top": 4, "bottom": 4, "right": 92},
     )  # fmt: skip
     return Chart(

@@ -35,14 +35,14 @@ import msgspec
 from earwitness import audit
 from earwitness import run as runs
 from earwitness.audit.workers import Executor
+from earwitness.curate import opening
 from earwitness.curate.checks import consistency, lineage, steps
-from earwitness.curate.checks.files import Info, Judge, file_of, read_info, write_files, write_info
+from earwitness.curate.checks.files import Info, Judge, read_info, write_files, write_info
 from earwitness.curate.checks.outcome import REMARKS, Outcome, Rung, outcomes, rungs
 from earwitness.curate.checks.people import voted
 from earwitness.curate.checks.verdict import Verdict
 from earwitness.curate.checks.wishes import Asked
 from earwitness.curate.jobs import Stage, cluster, stamp
-from earwitness.datasets.opening import open_clips
 from earwitness.media import MediaError
 from earwitness.models import Model
 from earwitness.models.load import SERVED, load_model
@@ -122,8 +122,10 @@ def check(
     """
     out = Path(out)
     lineage.refuse(asked.judges, asked.audited)
-    clips = open_clips(manifest, limit=asked.limit, seed=asked.seed)
-    info = _opened(out, Info(clips=manifest, asked=asked, command=command))
+    clips = opening.manifest(manifest, limit=asked.limit, seed=asked.seed, limited="--set limit=")
+    info, old = Info(clips=manifest, asked=asked, command=command), read_info(out)
+    opening.folder(out, "checked clips", info, old, _wishes)
+    write_info(out, info)
     bench = _Bench(out / "work", workers, executor, asked.retry_failed, stage)
     stamps = {c.id: _stamp(clips, c) for c in clips.clips}
     given: dict[str, list[Verdict]] = {c.id: [] for c in clips.clips}
@@ -162,23 +164,9 @@ def check(
     return made
 
 
-def _opened(out: Path, asked: Info) -> Info:
-    """The record of the folder. Raises RunError where it holds something else."""
-    out.mkdir(parents=True, exist_ok=True)
-    old = read_info(out)
-    if old is None:
-        if any(out.iterdir()):
-            raise runs.RunError(f"{out} is not empty and holds no checked clips: take another --out")
-    else:
-        for what in ("clips", "limit", "seed"):
-            theirs, mine = (getattr(i, what, None) or getattr(i.asked, what, None) for i in (old, asked))
-            if theirs != mine:
-                raise runs.RunError(
-                    f"{out} holds clips checked with another {what} ({theirs}, now {mine}): take another --out, or "
-                    f"the old command: {old.command}"
-                )
-    write_info(out, asked)
-    return asked
+def _wishes(info: Info) -> dict[str, object]:
+    """What two checks in one folder must have in common."""
+    return {"clips": info.clips, "limit": info.asked.limit, "seed": info.asked.seed}
 
 
 def _stamp(clips: ClipSet, clip: Clip) -> str:
@@ -332,7 +320,7 @@ def _finish(made: Checked, queue: Sequence[Outcome], clips: ClipSet) -> None:
     }  # fmt: skip
 
     def place(clip: Clip) -> Path:
-        return file_of(clips, clip, made.folder)
+        return opening.file_of(clips, clip, made.folder)
 
     write_files(made.folder, made.found, queue, made.rungs, clips, place)
     write_info(made.folder, made.info)

@@ -1,6 +1,6 @@
 """The files of a checked manifest (what each holds: :mod:`.checking`), written whole or not at all.
 
-Functions: ``write_files``, ``read_info``, ``write_info``, ``read_verdicts``, ``read_rungs``, ``file_of``.
+Functions: ``write_files``, ``read_info``, ``write_info``, ``read_verdicts``, ``read_rungs``.
 """
 
 from __future__ import annotations
@@ -77,18 +77,6 @@ def read_rungs(folder: Path) -> list[Rung]:
     """The funnel; empty where there is none. Raises RunError where it cannot be read."""
     found = runs.read_json(Path(folder) / FUNNEL, _Funnel)
     return [] if found is None else found.steps
-
-
-def file_of(clips: ClipSet, clip: Clip, out: Path) -> Path:
-    """Where a clip's file lies; a procedural clip is written into ``out/sources``.
-
-    Raises ValueError for an id that cannot be a file's name.
-    """
-    if clip.path is not None:
-        return (Path(getattr(clips, "root", Path())) / clip.path).resolve()
-    if clip.id != Path(clip.id).name or clip.id.startswith("."):
-        raise ValueError(f"clip id {clip.id!r} cannot be a file's name; give it another one (column id)")
-    return clips.file(clip, out / "sources").resolve()
 
 
 def write_files(

@@ -53,6 +53,29 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     picture: float = 0.22  # share of differing bits under which two pictures are one
     sound: float = 0.25  # share of differing bits under which two sounds are one
 
+    def __post_init__(self) -> None:
+        for name in ("silent", "quiet"):
+            value = getattr(self, name)
+            if value > 0:
+                raise ValueError(f"{name}={value:g}: a level is 0 at most (did you mean -{value:g}?)")
+        for name in ("clipped", "moving", "speech", "music", "picture", "sound"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}={value:g}: a share is from 0 to 1 (per cent? 0.1 is ten)")
+        for name in ("early", "late", "near"):
+            value = getattr(self, name)
+            if not 0 <= value < 30:
+                raise ValueError(f"{name}={value:g}: wants seconds, 0 or more (milliseconds?)")
+        for name in ("change", "bright"):
+            value = getattr(self, name)
+            if not 0 <= value <= 255:
+                raise ValueError(f"{name}={value:g}: wants grey levels, 0 to 255")
+        if not 0 <= self.seconds <= self.longest:
+            raise ValueError(
+                f"seconds={self.seconds:g}, longest={self.longest:g}: want seconds, the first one not above the "
+                "second one (milliseconds?)"
+            )
+
 
 def _made(
     clip: Clip, check: str, passed: bool | None, why: str, value: float | None = None, limit: float | None = None,

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from earwitness.curate.checks import gates
+from earwitness.curate import opening
+from earwitness.curate.checks import gates, witnesses
 from earwitness.datasets.labels import nearest
 
 OWN = ("limit", "seed", "classes", "device", "retry_failed")
@@ -61,8 +62,8 @@ def asked(
 ) -> Asked:
     """What is asked, from names and texts (``--set key=value``).
 
-    Raises ValueError for unknown settings, with the nearest, for values that cannot be, and for a judge named
-    twice.
+    Raises ValueError for unknown settings, with the nearest, for values that cannot be, for a judge named twice,
+    and for a witness that there is not.
     """
     own: dict[str, Any] = {}
     limits: dict[str, Any] = {}
@@ -93,7 +94,11 @@ def asked(
             Asked, strict=False,
         )  # fmt: skip
     except msgspec.ValidationError as error:
-        raise ValueError(f"--set: {error}") from None
+        raise ValueError(opening.plainly(error, Asked, gates.Limits)) from None
+    if tagger:
+        witnesses.known(tagger, hears=True)
+    if classifier:
+        witnesses.known(classifier, hears=False)
     if made.classes and not Path(made.classes).is_file():
         raise ValueError(f"--set classes={made.classes}: no such file (one class a line)")
     return made

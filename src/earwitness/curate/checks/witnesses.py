@@ -281,6 +281,16 @@ def _is_imagenet(labels: Sequence[str]) -> bool:
     return same >= 0.9 * len(ours)
 
 
+def known(name: str, *, hears: bool) -> None:
+    """Raise ValueError where there is no such tagger (``hears``) or picture classifier; opens nothing."""
+    what, names = ("a tagger", TAGGERS) if hears else ("a picture classifier", CLASSIFIERS)
+    kind, _ = _named(name, names, what)
+    if kind == "efficientnet" and hears:
+        raise ValueError(f"{name!r} sees and does not hear; taggers: {TAGGERS}")
+    if kind == "yamnet" and not hears:
+        raise ValueError(f"{name!r} hears and does not see; classifiers: {CLASSIFIERS}")
+
+
 def _named(name: str, known: str, what: str) -> tuple[str, str]:
     kind, colon, rest = name.strip().partition(":")
     if kind == "transformers" and not rest:

@@ -26,13 +26,13 @@ from earwitness import audit, foley
 from earwitness import run as runs
 from earwitness.audit import Progress, Recipe
 from earwitness.audit.workers import Executor
+from earwitness.curate import opening
 from earwitness.curate.events import asked, read, tables, witness
 from earwitness.curate.events.agreement import Annotation, Decision, decide
 from earwitness.curate.events.wish import Info, Wish, read_info, write_info
 from earwitness.curate.events.witness import Measured
 from earwitness.curate.events.writing import write_events
 from earwitness.curate.jobs import Stage, cluster, stamp
-from earwitness.datasets.opening import open_clips
 from earwitness.models import Model
 from earwitness.models.load import load_model
 from earwitness.records import Answer, Clip, ClipSet, Item, Media, Table, View, digest
@@ -114,7 +114,7 @@ def build(
         raise ValueError(f"listeners={wanted.listeners}, but there are {len(annotators)} annotators")
     audit.refuse_ranks()
     clips = _opened_clips(manifest, limit, seed)
-    info = _opened(out, Info(clips=manifest, limit=limit, seed=seed, wish=wanted, command=command))
+    info = _record(out, Info(clips=manifest, limit=limit, seed=seed, wish=wanted, command=command))
     job = _Session(clips, _stamps(clips), wanted, out, info, options or {}, workers, executor, retry_failed, stage)
     with cluster(executor):
         found = _measured(job)
@@ -137,10 +137,10 @@ def _opened_clips(manifest: str, limit: int | None, seed: int) -> ClipSet:
     """Clips of a manifest; of ``foley:impact`` the single impacts, which have one event."""
     words = [w for w in manifest.partition(":")[2].split("/") if w]
     if not manifest.startswith("foley:") or IMPACT not in words:
-        return open_clips(manifest, limit=limit, seed=seed)
+        return opening.manifest(manifest, limit=limit, seed=seed)
     rest = "/".join(w for w in words if w != IMPACT)
     # Opened for its difficulty, and for what it says of words that are wrong.
-    like = open_clips(f"foley:{rest}" if rest else "foley", limit=1, seed=seed).clips[0]
+    like = opening.manifest(f"foley:{rest}" if rest else "foley", limit=1, seed=seed).clips[0]
     classes = [c for c in foley.IMPACTS if c in rest.rpartition("/")[2].split("+")]
     return foley.clip_set(
         limit or IMPACTS, seed=seed, kind="impact", difficulty=foley.parse(like.foley or "").difficulty,
@@ -148,21 +148,13 @@ def _opened_clips(manifest: str, limit: int | None, seed: int) -> ClipSet:
     )  # fmt: skip
 
 
-def _opened(out: Path, new: Info) -> Info:
+def _record(out: Path, new: Info) -> Info:
     """The folder's record. Raises RunError where it holds something else."""
-    out.mkdir(parents=True, exist_ok=True)
     old = read_info(out)
+    opening.folder(out, "events", new, old, lambda i: {"clips": i.clips, "limit": i.limit, "seed": i.seed})
     if old is None:
-        if any(out.iterdir()):
-            raise runs.RunError(f"{out} is not empty and holds no events: take another --out")
         write_info(out, new)
         return new
-    for what in ("clips", "limit", "seed"):
-        if getattr(old, what) != getattr(new, what):
-            raise runs.RunError(
-                f"{out} holds events of another {what} ({getattr(old, what)}, now {getattr(new, what)}): take "
-                f"another --out, or the old command: {old.command}"
-            )
     return msgspec.structs.replace(old, wish=new.wish, command=new.command or old.command, annotators={})
 
 

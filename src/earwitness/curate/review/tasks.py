@@ -93,7 +93,16 @@ def _task(
     picture = media.probe(queue.path(clip)).picture
     fps = FPS if picture is None else round(picture.claimed_fps or picture.fps, 4)
     path = Path(os.path.relpath(queue.path(clip), queue.root)).as_posix()
-    place = f"{LOCAL}{quote(f'{queue.root.resolve().name}/{path}')}" if prefix is None else f"{prefix}{quote(path)}"
+    if prefix is None:
+        below = os.path.normpath(f"{queue.root.resolve().name}/{path}")
+        if below.startswith(".."):
+            raise ValueError(
+                f"clip {clip.id}: {queue.path(clip)} lies outside of {queue.root.resolve().parent}, below which "
+                "Label Studio serves local files: give --media-prefix, or move the files there"
+            )
+        place = f"{LOCAL}{quote(Path(below).as_posix())}"
+    else:
+        place = f"{prefix}{quote(path)}"
     claims = [
         f"{sense}: {', '.join(names)}" for sense, names in (("seen", clip.seen), ("heard", clip.heard)) if names
     ]
@@ -190,6 +199,8 @@ def read_label_studio(queue: Queue, exported: Path) -> tuple[dict[str, list[Vote
         raise ValueError(
             f"{exported}: no JSON list of tasks: {error} (export as “JSON”, not “JSON-MIN” or CSV?)"
         ) from None
+    except FileNotFoundError:
+        raise ValueError(f"{exported}: no such file (Label Studio: Export, JSON)") from None
     out: dict[str, list[Vote]] = {}
     notes: list[str] = []
     known = 0

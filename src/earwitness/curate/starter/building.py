@@ -33,7 +33,7 @@ import msgspec
 
 from earwitness import media
 from earwitness import run as runs
-from earwitness.curate import mixtures
+from earwitness.curate import mixtures, opening
 from earwitness.curate.checks.verdict import Verdict
 from earwitness.curate.starter import rendering, sounding, table, vouching
 from earwitness.curate.starter.packages import taken
@@ -114,7 +114,9 @@ def build(
         raise ValueError(f"clips={per_source}: a pair has at least 1 clip")
     rows = list(table.read() if sources is None else sources)
     asked = Info(more=more, seed=seed, clips=per_source, scenes=scenes, table=digest(table.SOURCES.read_bytes()))
-    _opened(out, asked)
+    record = out / "starter.json"
+    opening.folder(out, "a starter set", asked, runs.read_json(record, Info), _wishes, free=("packages",))
+    runs.write_json(record, asked)
     built = Started(out)
     wanted = [s for s in rows if s.core or more]
     built.left_out += [(s.id, s.out) for s in wanted if s.out]
@@ -153,21 +155,9 @@ def build(
     return built
 
 
-def _opened(out: Path, asked: Info) -> None:
-    """The folder is empty, or holds this very set. Raises RunError else."""
-    out.mkdir(parents=True, exist_ok=True)
-    record = out / "starter.json"
-    old = runs.read_json(record, Info)
-    if old is not None:
-        for what in ("more", "seed", "clips", "scenes", "table"):
-            if getattr(old, what) != getattr(asked, what):
-                raise runs.RunError(
-                    f"{out} holds a starter set with another {what} ({getattr(old, what)}, now "
-                    f"{getattr(asked, what)}): take another --out"
-                )
-    elif any(p.name != "packages" for p in out.iterdir()):
-        raise runs.RunError(f"{out} is not empty and holds no starter set: take another --out")
-    runs.write_json(record, asked)
+def _wishes(info: Info) -> dict[str, object]:
+    """What two builds in one folder must have in common."""
+    return {n: getattr(info, n) for n in ("more", "seed", "clips", "scenes", "table")}
 
 
 def _files(
