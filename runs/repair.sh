@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The proof of a repair: audit, train, audit again, compare.
 #
-#   bash runs/repair.sh                    # Hans by our recipe, in four rounds: 36 minutes on one CPU core
+#   bash runs/repair.sh                    # Hans by our recipe, in four rounds: 27 minutes on two CPU cores
 #   bash runs/repair.sh qwen2.5-omni:PATH "mma mma-sft" -- my_train_clips/ my_test_clips/
 #   bash runs/repair.sh hans "thud-sft hans-thud-sft" "thud-dpo-all hans-thud-dpo"
 #
