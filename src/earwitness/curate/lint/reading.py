@@ -69,10 +69,8 @@ def read(spec: str, media: Path | None = None) -> Material:
         items = runs.read_lines(path / "items.jsonl", Item)
         return Material(name=path.name, form="questions", samples=tuple(_of_item(i, i.id) for i in items))
     if path.is_dir():
-        rows, built = (
-            path / "train.jsonl",
-            (path / "labels.jsonl").exists(),
-        )  # `curate twins` has a set.json as well
+        rows = path / "train.jsonl"
+        built = (path / "labels.jsonl").exists()  # by `curate twins`, which writes a set.json as well
         return _pairs(rows) if rows.exists() or ((path / "set.json").exists() and not built) else _labels(path)
     keys = _keys(path)
     if {"item", "chosen", "part"} <= keys:
