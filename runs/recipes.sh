@@ -58,7 +58,7 @@ train comm-warmup sft hans-warmup comm-warmup hans
 [ -n "${HELD:-}" ] || train comm-accuracy grpo hans-grpo comm comm-warmup --set rewards=format,correct
 train comm-step grpo hans-grpo comm comm-warmup
 train comm-ansco ansco hans-ansco comm-warmup comm-step
-# Ours on what was never taught: attention alone, words frozen
+# Ours on what was never taught: a small addition, words frozen, few rows
 if [ -n "${HELD:-}" ]; then
   data carry hans-carry 14000
   train carry sft hans-carry carry hans

@@ -214,11 +214,11 @@ def _hans_last() -> Recipe:
 
 def _hans_carry() -> Recipe:
     return msgspec.structs.replace(
-        _hans_sft(), name="hans-carry", trains="lora", targets="attention", rank=32, alpha=64, rate=3e-3, steps=600,
-        batch=32,
+        _hans_sft(), name="hans-carry", trains="lora", rank=8, alpha=16, rate=3e-3, steps=400, batch=16, together=2,
+        validate_every=200, validation=120,
         ours={
-            "targets": "where to look is in the attention, what things are called in the rest: with the words or "
-            "the feed-forward layers trained on some classes, the names of the others are lost",
+            "trains": "a small addition, words frozen, 6,400 rows: the more is trained on some classes, the more "
+            "names of the others are lost",
         },
     )  # fmt: skip
 
