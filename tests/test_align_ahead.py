@@ -89,6 +89,9 @@ def test_a_reader_that_dies_costs_nothing_but_time(feeder: Feeder, reading: Feed
     reading.expect(items[24:])
     loader = reading._ahead._loader  # type: ignore[union-attr]
     for process in loader._iterator._workers:  # type: ignore[union-attr]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+        assert blocked >> (signal.SIGINT - 1) & 1, "Ctrl-C is for the one who learns"
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     with pytest.warns(RuntimeWarning, match="this process goes on alone"):

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from earwitness.audit import Bank
 from earwitness.audit.workers import Recipe as ToLoad
+from earwitness.audit.workers import no_ctrl_c
 from earwitness.models import qwen_inputs as inputs
 from earwitness.models.qwen_cache import Heard, Seen
 from earwitness.models.qwen_omni import QwenOmni
@@ -81,7 +82,8 @@ class Ahead:
             multiprocessing_context="spawn",  # fork after CUDA or threads is undefined
             collate_fn=_packed,
         )
-        self._iterator: Iterator[bytes] = iter(self._loader)  # they start up while there is nothing to do yet
+        with no_ctrl_c():
+            self._iterator: Iterator[bytes] = iter(self._loader)  # they start up while there is nothing to do yet
 
     def expect(self, items: Sequence[Item]) -> None:
         """What will be asked for from now on, in this order. What was expected before is dropped."""

@@ -178,7 +178,7 @@ class _Crew:
         gpu = self._gpus[number % len(self._gpus)] if self._gpus else None
         threads = max(1, (os.cpu_count() or 1) // self._size)
         process = context.Process(target=_work, args=(theirs, gpu, threads), name=f"earwitness-{number}")
-        with _no_ctrl_c():
+        with no_ctrl_c():
             process.start()
         theirs.close()  # so that its death is the end of the pipe
         self.alive[ours] = _Worker(process, ours)
@@ -312,7 +312,7 @@ def limit_threads(threads: int) -> None:
 
 
 @contextmanager
-def _no_ctrl_c() -> Iterator[None]:
+def no_ctrl_c() -> Iterator[None]:
     """Processes started within do not hear Ctrl-C: this one does, and ends them in order."""
     resource_tracker.ensure_running()  # started later, within, it would let Ctrl-C through again
     old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

@@ -58,7 +58,7 @@ def align(
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        err.print(f"\nstopped: the same command goes on from the last checkpoint in {out_folder}")
+        err.print(f"\nstopped: the same command goes on from the last checkpoint in {out_folder}", soft_wrap=True)
         raise typer.Exit(130) from None
     if done.best is not None:
         out.print(f"validation: {show(done.before)} before, {show(done.best)} at its best", highlight=False)
