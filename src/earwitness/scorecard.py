@@ -149,15 +149,17 @@ def _dprime_change(before: Sequence[Judged], after: Sequence[Judged], style: str
     return stats.dprime_difference(_yes([first[j.item.id] for j in second])[0], said, truth, cluster_of(second))
 
 
+def _of_thud(judged: Sequence[Judged], style: str) -> list[Judged]:
+    return [j for j in judged if j.item.protocol == "thud" and j.item.style == style]
+
+
 def _beyond(judged: Sequence[Judged], style: str) -> Estimate | None:
-    return beyond_alarms([j for j in judged if j.item.protocol == "thud" and j.item.style == style])
+    return beyond_alarms(_of_thud(judged, style))
 
 
 def _beyond_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
     """How much more a direction exceeds alarms in the second run, over the pairs that both runs have."""
-    first, second = (
-        {p.moved.id: p for p in in_the_dark([j for j in some if j.item.style == style])} for some in (before, after)
-    )
+    first, second = ({p.moved.id: p for p in in_the_dark(_of_thud(some, style))} for some in (before, after))
     both = [(first[i], p) for i, p in second.items() if i in first]
     return stats.diff_in_diff(
         [p.said for p, _ in both],
@@ -169,7 +171,7 @@ def _beyond_change(before: Sequence[Judged], after: Sequence[Judged], style: str
 
 
 def _added(judged: Sequence[Judged], style: str) -> Estimate | None:
-    return by_eye([j for j in judged if j.item.protocol == "thud" and j.item.style == style])
+    return by_eye(_of_thud(judged, style))
 
 
 def _added_change(before: Sequence[Judged], after: Sequence[Judged], style: str) -> Estimate | None:
@@ -182,11 +184,7 @@ def _added_change(before: Sequence[Judged], after: Sequence[Judged], style: str)
     four = [of(some, condition) for some in (before, after) for condition in ("shift", "unseen")]
     both = [key for key in four[0] if all(key in some for some in four)]
     seen, black, then, later = ([said_right(some[key]) for key in both] for some in four)
-    clusters = [four[0][key].item for key in both]
-    return stats.diff_in_diff(
-        seen, black, then, later,
-        stats.merge_clusters([i.source for i in clusters], [i.linked for i in clusters]),
-    )  # fmt: skip
+    return stats.diff_in_diff(seen, black, then, later, cluster_of([four[0][key] for key in both]))
 
 
 # Of the first two neither way is better: who says nothing in the dark is right of no shift, who guesses of many.

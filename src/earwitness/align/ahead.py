@@ -47,14 +47,24 @@ def name_of(item: Item) -> Name:
     return item.clip, item.intervention.key
 
 
+def fed_of(media: Media, seen: Seen | None, heard: Heard | None) -> Fed:
+    """What a model is fed: the kind of media, and what the towers made of each part under its content's hash."""
+    picture = None if seen is None else media.video_hash
+    sound = None if heard is None else media.audio_hash
+    return inputs.kind_of(media), picture, sound, seen, heard
+
+
 class Ahead:
     """Readers that make what :meth:`expect` was told, in that order, a little before :meth:`take` asks for it."""
 
     def __init__(
-        self, clips: ClipSet, view: View, held: Callable[[Name], bool], *, readers: int, batch: int,
+        self, clips: ClipSet, view: View, held: Callable[[Name], Fed | None], *, readers: int, batch: int,
         towers: ToLoad | None = None,
     ) -> None:  # fmt: skip
-        """``held``: what need not be made. ``batch``: rows asked for at once; two such batches are made ahead.
+        """Start the readers.
+
+        ``held``: what is there already, and need not be made. ``batch``: rows asked for at once; what two such
+        batches show is made ahead.
 
         ``towers``: the model to load in each reader, on the CPU; None: media come as they are.
 
@@ -138,7 +148,7 @@ class Ahead:
             item = self._order[self._at]
             self._at += 1
             name = name_of(item)
-            if name in self._asked or name in self._made or self._held(name):
+            if name in self._asked or name in self._made or self._held(name) is not None:
                 continue
             self._asked.add(name)
             chunk.append(item)
@@ -183,16 +193,7 @@ class _Reader(Dataset[Item]):
             return [Made(name_of(item), media=media.get(name_of(item))) for item in items]
         with torch.no_grad():
             seen, heard = self._model.encode(list(media.values()))
-        fed = {
-            name: (
-                inputs.kind_of(m),
-                None if s is None else m.video_hash,
-                None if h is None else m.audio_hash,
-                s,
-                h,
-            )
-            for (name, m), s, h in zip(media.items(), seen, heard, strict=True)
-        }
+        fed = {name: fed_of(m, s, h) for (name, m), s, h in zip(media.items(), seen, heard, strict=True)}
         return [Made(name_of(item), fed=fed.get(name_of(item))) for item in items]
 
 

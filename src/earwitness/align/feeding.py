@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-from earwitness.align.ahead import Ahead, Fed, Name, name_of
+from earwitness.align.ahead import Ahead, Fed, Name, fed_of, name_of
 from earwitness.align.packing import Row, Shown
 from earwitness.audit import Bank
 from earwitness.audit.workers import Recipe as ToLoad
@@ -57,8 +57,7 @@ class Feeder:
         does.
         """
         towers = load if self.model.thinker.device.type == "cpu" else None
-        held = lambda name: self._held(name) is not None  # noqa: E731
-        self._ahead = Ahead(self._clips, self.model.view, held, readers=readers, batch=batch, towers=towers)
+        self._ahead = Ahead(self._clips, self.model.view, self._held, readers=readers, batch=batch, towers=towers)
 
     def expect(self, items: Sequence[Item]) -> None:
         """What rows will be asked of, in this order: nothing but time depends on it."""
@@ -94,9 +93,7 @@ class Feeder:
         with torch.no_grad():
             seen, heard = self.model.encode(list(todo.values()))
         for (name, media), s, h in zip(todo.items(), seen, heard, strict=True):
-            picture = None if s is None else media.video_hash
-            sound = None if h is None else media.audio_hash
-            out[name] = self._kept(name, (inputs.kind_of(media), picture, sound, s, h))
+            out[name] = self._kept(name, fed_of(media, s, h))
         return out
 
     def _kept(self, name: Name, fed: Fed) -> Fed:

@@ -28,6 +28,7 @@ from transformers import PrinterCallback, TrainerCallback  # isort: skip
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # isort: skip
 
 from earwitness.align import forward, losses, sharding
+from earwitness.align.ahead import name_of
 from earwitness.align.feeding import Feeder
 from earwitness.align.order import Together
 from earwitness.align.packing import Row, as_rows, pack
@@ -161,7 +162,7 @@ def order(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair]) -> Together:
         mine = [n for at, n in enumerate(places) if at // recipe.batch % sharding.world() == sharding.rank()]
         feeder.expect([pairs[n].item for n in mine])
 
-    return Together([(p.item.clip, p.item.intervention.key) for p in pairs], recipe.together, recipe.seed, tell)
+    return Together([name_of(p.item) for p in pairs], recipe.together, recipe.seed, tell)
 
 
 class OrderedSFT(SFTTrainer):  # type: ignore[misc]

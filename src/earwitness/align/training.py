@@ -26,6 +26,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -107,23 +108,24 @@ def align(
     )  # fmt: skip
     begun = _begin(out, info)
     feeder = Feeder(model, training_set.clips_of(made.info))
-    if readers and recipe.stage != "grpo":
-        if model.thinker.device.type == "cpu":
-            limit_threads(max(1, (os.cpu_count() or 1) - readers))  # theirs and ours would be in each other's way
-        feeder.read_ahead(readers, recipe.batch, load or ToLoad(model.name, revision=model.revision))
-    watch = Watch(recipe, feeder, _asked(made.valid, recipe.validation), out, progress)
-    trainer = _trainer(recipe, feeder, pairs, out, watch)
-    info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    if trainer.is_world_process_zero():
-        runs.write_json(out / "align.json", info)
-    checkpoint = _last_checkpoint(out) if begun else None
-    watch.start(checkpoint, writes=trainer.is_world_process_zero())
-    with quiet(), trainers.calm():
-        done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        watch.finish(trainer)
+    with closing(feeder):
+        if readers and recipe.stage != "grpo":
+            if model.thinker.device.type == "cpu":
+                # Theirs and ours would be in each other's way.
+                limit_threads(max(1, (os.cpu_count() or 1) - readers))
+            feeder.read_ahead(readers, recipe.batch, load or ToLoad(model.name, revision=model.revision))
+        watch = Watch(recipe, feeder, _asked(made.valid, recipe.validation), out, progress)
+        trainer = _trainer(recipe, feeder, pairs, out, watch)
+        info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         if trainer.is_world_process_zero():
-            _save(trainer.model, model, out)
-    feeder.close()
+            runs.write_json(out / "align.json", info)
+        checkpoint = _last_checkpoint(out) if begun else None
+        watch.start(checkpoint, writes=trainer.is_world_process_zero())
+        with quiet(), trainers.calm():
+            done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            watch.finish(trainer)
+            if trainer.is_world_process_zero():
+                _save(trainer.model, model, out)
     sharding.wait()
     model.forget()
     return Trained(out, int(done.global_step), float(done.training_loss), watch.best, watch.before)
