@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 import small_sets
@@ -26,8 +28,19 @@ from earwitness.align.feeding import Feeder
 from earwitness.align.packing import pack
 from earwitness.align.recipes import Recipe
 from earwitness.datasets.opening import open_clips
+from earwitness.models import adapters
 from earwitness.models.load import HANS
 from earwitness.models.qwen_omni import QwenOmni
+
+
+def untied(folder: Path) -> Path:
+    """Hans with a head of its own, as large models have: what can lie in shards."""
+    made = QwenOmni(HANS)
+    thinker = made.thinker.model
+    thinker.config.text_config.tie_word_embeddings = thinker.config.tie_word_embeddings = False
+    thinker.lm_head.weight = torch.nn.Parameter(thinker.get_input_embeddings().weight.detach().clone())
+    adapters.save_thinker(made.thinker, folder)
+    return folder
 
 
 def recipe(stage: str, batch: int) -> Recipe:
@@ -44,12 +57,21 @@ def recipe(stage: str, batch: int) -> Recipe:
             "similarity": "words",
         }
         return recipes.named("comm-grpo", **{**kept, **more})
+    if stage in ("dpo", "dpo-text"):
+        return recipes.named("thud-dpo", **{**kept, "trains": "text" if stage == "dpo-text" else "lora"})
+    if stage == "ansco":
+        return recipes.named("comm-ansco", **kept)
+    if stage == "text":  # all of the text model learns, its words at a rate of their own
+        return recipes.named("mma-sft", **{**kept, "trains": "text", "words": 0.3})
     return recipes.named("mma-sft", **kept)
 
 
-def train(stage: str, data: str, out: str, batch: str, fails: str = "") -> None:
-    """One stage of Hans; with ``fails`` the last process breaks in its second step."""
-    if fails:
+def train(stage: str, data: str, out: str, batch: str, how: str = "", model: str = "", steps: str = "2") -> None:
+    """One stage of Hans, or of the model in a folder.
+
+    ``how``: "shard"; or "fails", where the last process breaks in its second step.
+    """
+    if how == "fails":
         real = Feeder.rows
         calls = iter(range(10**6))
 
@@ -59,7 +81,26 @@ def train(stage: str, data: str, out: str, batch: str, fails: str = "") -> None:
             return real(self, *args)
 
         Feeder.rows = rows  # type: ignore[method-assign]
-    training.align(recipe(stage, int(batch)), Path(data), QwenOmni(HANS), Path(out))
+    made = msgspec.structs.replace(recipe(stage, int(batch)), steps=int(steps))
+    loaded = QwenOmni(Path(model) if model else HANS)
+    training.align(made, Path(data), loaded, Path(out), shard=how == "shard")
+
+
+def begun(stage: Path, copy: Path) -> Path:
+    """A stage as it was left after its second step."""
+    shutil.copytree(stage / "checkpoint-2", copy / "checkpoint-2")
+    for name in ("align.json", "log.jsonl", "best.safetensors"):
+        shutil.copy(stage / name, copy / name)
+    return copy
+
+
+def again(stage: str, data: str, out: str, *rest: str) -> None:
+    """A stage as ``train`` runs it, and once more from its first checkpoint, in the folder OUT-again."""
+    train(stage, data, out, *rest)
+    if sharding.rank() == 0:
+        begun(Path(out), Path(f"{out}-again"))
+    sharding.wait()
+    train(stage, data, f"{out}-again", *rest)
 
 
 @dataclass
@@ -75,7 +116,6 @@ class Whole:
 
 def whole(folder: Path) -> Whole:
     """Losses and mean gradients of two batches of the checkpoint: one hears and sees, the other only sees."""
-    import msgspec
     from peft import get_peft_model
 
     from earwitness.records import Intervention
@@ -140,7 +180,7 @@ def prepared(task: str, *arguments: str) -> Callable[[], None]:
     if task == "fsdp":
         return partial(fsdp, [whole(Path(folder)) for folder in arguments])
     QwenOmni(HANS)  # what it is made of is imported
-    return partial(train, *arguments)
+    return partial(again if task == "again" else train, *arguments)
 
 
 def tasks(words: list[str]) -> Iterator[list[str]]:

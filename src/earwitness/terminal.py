@@ -93,11 +93,11 @@ def show(value: object) -> str:
     return str(value)
 
 
-def bar(said: str = "[red]{task.fields[failed]}") -> Progress:
+def bar(said: str = "[red]{task.fields[failed]}", *, shown: bool = True) -> Progress:
     """A progress bar; ``said`` is what stands behind it: a count of failures, unless said otherwise."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn(said), console=err,
+        TimeRemainingColumn(), TextColumn(said), console=err, disable=not shown,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import distributed
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
@@ -29,7 +30,7 @@ from earwitness.align.packing import Group, Packed
 from earwitness.align.tree import visible
 from earwitness.models.qwen_wrapped import runs_on
 
-CHUNK = 1024  # rows of logits at once: 0.6 GB in float32 with a vocabulary of 152,000
+CHUNK = 1024  # rows of logits at once, at most: 0.6 GB in float32 with a vocabulary of 152,000
 
 
 @dataclass
@@ -133,9 +134,8 @@ def _wanted(model: Any, packed: Packed) -> torch.Tensor:
     One question behind thousands of words would otherwise pad all others to its length. Where weights are sharded
     over ranks all groups are read in one pass: ranks must gather the same layers the same number of times.
     """
-    sharded = any(hasattr(p, "device_mesh") for p in model.parameters())
     parts, places = [], []
-    for some in [list(range(len(packed.groups)))] if sharded else alike(packed.groups):
+    for some in [list(range(len(packed.groups)))] if _sharded(model) else alike(packed.groups):
         hidden = read(model, [packed.groups[g] for g in some])
         row = torch.full((len(packed.groups),), -1)
         row[some] = torch.arange(len(some))
@@ -144,6 +144,20 @@ def _wanted(model: Any, packed: Packed) -> torch.Tensor:
         parts.append(hidden[row[at[:, 0]].to(hidden.device), at[:, 1].to(hidden.device)])
         places.append(mine)
     return torch.cat(parts)[torch.cat(places).argsort().to(parts[0].device)]
+
+
+def _sharded(model: Any) -> bool:
+    return any(hasattr(p, "device_mesh") for p in model.parameters())
+
+
+def _pieces(rows: torch.Tensor, model: Any) -> int:
+    """In how many pieces logits are made; as many in all ranks of a sharded model: each piece gathers the head."""
+    own = max(1, -(-len(rows) // CHUNK))
+    if not _sharded(model):
+        return own
+    most = torch.tensor(own, device=rows.device)
+    distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    return int(most)
 
 
 def alike(groups: Sequence[Group]) -> list[list[int]]:
@@ -184,8 +198,9 @@ def score(model: Any, packed: Packed, *, temperature: float = 1.0, unsure: bool 
     labels = packed.labels.to(wanted.device)
     head = model.get_output_embeddings()
     parts = []
-    for some, named in zip(torch.split(wanted, CHUNK), torch.split(labels, CHUNK), strict=True):
-        if torch.is_grad_enabled() and len(wanted) > CHUNK:  # logits of one chunk at a time, in the backward too
+    pieces = _pieces(wanted, model)
+    for some, named in zip(wanted.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+        if torch.is_grad_enabled() and pieces > 1:  # logits of one piece at a time, in the backward too
             parts.append(checkpoint(_measure, head, some, named, temperature, unsure, use_reentrant=False))
         else:
             parts.append(_measure(head, some, named, temperature, unsure))

@@ -45,7 +45,7 @@ from datasets import Dataset  # isort: skip
 from transformers import TrainerCallback  # isort: skip
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
 
-from earwitness.align import losses, rewards, sampling, trainers
+from earwitness.align import losses, rewards, sampling, sharding, trainers
 from earwitness.align.embedding import ARR_TASK, AVC_TASK, sentence_similarity
 from earwitness.align.feeding import Feeder
 from earwitness.align.packing import pack
@@ -80,7 +80,7 @@ def dataset(pairs: Sequence[Pair]) -> Dataset:
     )
 
 
-class StepRR(GRPOTrainer):  # type: ignore[misc]
+class StepRR(sharding.InShards, GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer that hears and sees, in generation and in scoring alike."""
 
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
@@ -151,11 +151,13 @@ class StepRR(GRPOTrainer):  # type: ignore[misc]
         self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], list[list[float]]]:  # fmt: skip
+        asked = list(zip(self._asked[self._mode], self._seeds, strict=True))
+        together, mine = sharding.joined(asked, self.model)
         with self.accelerator.autocast():
             found = sampling.say(
-                self.feeder, self._asked[self._mode], tokens=self.max_completion_length,
-                temperature=self.temperature, seeds=self._seeds,
-            )  # fmt: skip
+                self.feeder, [item for item, _ in together], tokens=self.max_completion_length,
+                temperature=self.temperature, seeds=[seed for _, seed in together],
+            )[mine]  # fmt: skip
         return [list(s.tokens) for (s,) in found], [list(s.logprobs) for (s,) in found]
 
     def _get_per_token_logps_and_entropies(

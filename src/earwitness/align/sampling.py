@@ -15,16 +15,18 @@ Functions: ``say`` (samples of each item), ``texts``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from earwitness.align import sharding
 from earwitness.align.feeding import Feeder
 from earwitness.models import qwen_decode as decode
 from earwitness.records import Item
 
+Draw = Callable[[torch.Tensor], torch.Tensor]
 BATCH = 64  # answers written together
 SHOWN = 16  # media read together
 
@@ -46,6 +48,7 @@ def say(
 
     ``temperature`` 0 is greedy. ``seeds``, one an item, name what its samples are drawn by; without, it is
     ``generator`` (None: torch's own). The model is asked in eval mode and left in the mode it was in.
+    Where it lies in shards all processes must ask for the same.
 
     Raises ValueError for more samples than one at temperature 0, and for seeds that are not one an item.
     """
@@ -57,6 +60,7 @@ def say(
     if temperature > 0:
         thinker = replace(thinker, model=_Warm(thinker.bare, temperature))
     stop = set(thinker.ends)
+    split = sharding.sharded(model)
     was = model.training
     model.eval()
     found: list[list[Sample]] = [[] for _ in items]
@@ -84,10 +88,10 @@ def say(
                     cache = decode.spread(prefix, at)
                     scores, mask, ends = decode.read_question(thinker, cache, prefix, at, asked)
                     limits = [row.limit for row in asked]
-                    draw = None
+                    draw: Draw | None = _likeliest if split else None
                     if temperature > 0:
                         named = None if seeds is None else [seeds[n] * samples + k for n, k, _ in some]
-                        draw = _Drawing(limits, stop, _numbers(limits, named, generator), top_p)
+                        draw = _Drawing(limits, stop, _numbers(limits, named, generator), top_p, agree=split)
                     written = decode.write(thinker, cache, mask, ends, scores, limits, draw=draw, ended=True)
                     for (n, *_), steps in zip(some, written, strict=True):
                         said = tuple(step.token for step in steps)
@@ -146,14 +150,21 @@ def _numbers(limits: Sequence[int], seeds: Sequence[int] | None, generator: torc
     return torch.stack([torch.rand(longest, generator=g, dtype=torch.float64) for g in own])
 
 
+def _likeliest(scores: torch.Tensor) -> torch.Tensor:
+    """The likeliest tokens, the same in all processes of a sharded model."""
+    return sharding.same(scores.argmax(-1))
+
+
 class _Drawing:
     """Draws the tokens of a batch of rows, each row by its own numbers, as rows that are done leave the batch.
 
-    A token is where its row's number falls in the cumulated probabilities.
+    A token is where its row's number falls in the cumulated probabilities. ``agree``: as the first process draws.
     """
 
-    def __init__(self, limits: Sequence[int], stop: set[int], numbers: torch.Tensor, top_p: float) -> None:
-        self._limits, self._stop, self._numbers, self._top_p = limits, stop, numbers, top_p
+    def __init__(
+        self, limits: Sequence[int], stop: set[int], numbers: torch.Tensor, top_p: float, *, agree: bool = False
+    ) -> None:
+        self._limits, self._stop, self._numbers, self._top_p, self._agree = limits, stop, numbers, top_p, agree
         self._live = list(range(len(limits)))
         self._done: set[int] = set()
         self._step = 0
@@ -171,6 +182,8 @@ class _Drawing:
         number = self._numbers[self._live, self._step].to(scores.device)
         chosen = torch.searchsorted(heaped, (number * heaped[:, -1])[:, None], right=True)[:, 0]
         chosen = chosen.clamp(max=scores.shape[-1] - 1)
+        if self._agree:
+            chosen = sharding.same(chosen)
         self._step += 1
         for row, token in zip(self._live, chosen.tolist(), strict=True):
             if token in self._stop or self._step >= self._limits[row]:

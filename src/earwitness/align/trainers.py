@@ -165,7 +165,7 @@ def order(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair]) -> Together:
     return Together([name_of(p.item) for p in pairs], recipe.together, recipe.seed, tell)
 
 
-class OrderedSFT(SFTTrainer):  # type: ignore[misc]
+class OrderedSFT(sharding.InShards, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that takes pairs in an order of ours."""
 
     order: Together
@@ -174,7 +174,7 @@ class OrderedSFT(SFTTrainer):  # type: ignore[misc]
         return self.order
 
 
-class OrderedDPO(DPOTrainer):  # type: ignore[misc]
+class OrderedDPO(sharding.InShards, DPOTrainer):  # type: ignore[misc]
     """DPOTrainer that does."""
 
     order: Together

@@ -82,20 +82,25 @@ class Trained:
 
 def align(
     recipe: Recipe, data: Path, model: QwenOmni, out: Path, *, progress: Progress | None = None, readers: int = 0,
-    load: ToLoad | None = None,
+    load: ToLoad | None = None, shard: bool = False,
 ) -> Trained:  # fmt: skip
     """Run the recipe's stage on ``model`` (which is changed), and write ``out``.
 
     ``readers``: processes that make what the next batches show (:mod:`earwitness.align.ahead`; not for grpo, which
-    waits for its own samples); ``load``: how each of them loads ``model`` as it came, by name.
+    waits for its own samples); ``load``: how each of them loads ``model`` as it came, by name. ``shard``: the text
+    model lies in shards over all processes (:mod:`earwitness.align.sharding`); it does so afterwards, an adapter
+    still on it, and what is repaired is in ``out/model``.
 
     Raises
     ------
     ValueError
         Where the training set does not fit the recipe (no pair has what the stage needs: a rejected answer for dpo,
-        something to reward for grpo), or ``out`` holds another stage: another recipe, set or model.
+        something to reward for grpo), or ``out`` holds another stage: another recipe, set or model. Where the model
+        cannot lie in shards (``sharding.shard``).
     """
     sharding.check_place(model.thinker.device)
+    if shard:
+        sharding.check_started()
     made = training_set.read(data)
     pairs = _usable(recipe, made.train)
     if not pairs:
@@ -116,6 +121,9 @@ def align(
             feeder.read_ahead(readers, recipe.batch, load or ToLoad(model.name, revision=model.revision))
         watch = Watch(recipe, feeder, _asked(made.valid, recipe.validation), out, progress)
         trainer = _trainer(recipe, feeder, pairs, out, watch)
+        if shard:
+            sharding.take(trainer)
+            trainer.optimizer = trainers.optimizer(recipe, forward.inner(trainer.model))  # of what lies there now
         info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         if trainer.is_world_process_zero():
             runs.write_json(out / "align.json", info)
@@ -124,8 +132,7 @@ def align(
         with quiet(), trainers.calm():
             done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             watch.finish(trainer)
-            if trainer.is_world_process_zero():
-                _save(trainer.model, model, out)
+            _save(trainer.model, model, out, writes=trainer.is_world_process_zero())
     sharding.wait()
     model.forget()
     return Trained(out, int(done.global_step), float(done.training_loss), watch.best, watch.before)
@@ -156,15 +163,20 @@ def _trainer(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair], out: Path, w
     return grpo.trainer(recipe, feeder, pairs, out, [watch])
 
 
-def _save(trained: Any, model: QwenOmni, out: Path) -> None:
-    """The adapter by itself, where there is one, and the model with it merged in."""
+def _save(trained: Any, model: QwenOmni, out: Path, *, writes: bool) -> None:
+    """The adapter by itself, where there is one, and the model with it merged in. All processes must come here."""
     trained = forward.unwrapped(trained)
+    split = sharding.sharded(trained)
+    state = sharding.merged(trained) if split else None
+    learned = _learned(trained, keep=writes) if split else None
+    if not writes:
+        return
     if hasattr(trained, "merge_and_unload"):
-        adapters.save_adapter(trained, out / "adapter")
-        trained = trained.merge_and_unload()
+        adapters.save_adapter(trained, out / "adapter", state=learned)
+        trained = forward.inner(trained) if split else trained.merge_and_unload()
     part = out / "model.part"
     shutil.rmtree(part, ignore_errors=True)
-    adapters.save_thinker(model.thinker, part, model=trained)
+    adapters.save_thinker(model.thinker, part, model=trained, state=state)
     shutil.rmtree(out / "model", ignore_errors=True)
     part.rename(out / "model")
 
@@ -274,8 +286,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Write what was learned beside the trainer's own checkpoint."""
-        if state.is_world_process_zero:
-            _keep(model, self.out / f"checkpoint-{state.global_step}" / LEARNED)
+        _keep(model, self.out / f"checkpoint-{state.global_step}" / LEARNED, writes=self._writes)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Validate where it is due."""
@@ -290,8 +301,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.before = found["valid"]
         elif self.best is None or found["valid"] > self.best:
             self.best = found["valid"]
-            if self._writes:
-                _keep(model, self.out / "best.safetensors")
+            _keep(model, self.out / "best.safetensors", writes=self._writes)
         if self.progress and step and self._writes:
             self.progress(step, -1, found)
 
@@ -328,13 +338,28 @@ def _put(model: Any, file: Path) -> None:
         )
     with torch.no_grad():
         for name, value in found.items():
-            value.copy_(kept[name].to(value.device, value.dtype))
+            value.copy_(sharding.laid(kept[name].to(value.device, value.dtype), value))
 
 
-def _keep(model: Any, file: Path) -> None:
+def _learned(model: Any, *, keep: bool) -> dict[str, torch.Tensor]:
+    """What was learned, each tensor in one piece, in a process that keeps it; where it is sharded all must come."""
+    found = {}
+    for name, p in _parameters(model):
+        full = sharding.whole(p.detach())
+        if keep:
+            found[name] = full.cpu().contiguous().clone()
+    return found
+
+
+def _keep(model: Any, file: Path, *, writes: bool) -> None:
     """Write what was learned, whole or not at all."""
+    if not writes and not sharding.sharded(model):
+        return
+    learned = _learned(model, keep=writes)
+    if not writes:
+        return
     part = file.with_suffix(".part")
-    save_file({n: p.detach().cpu().contiguous().clone() for n, p in _parameters(model)}, part)
+    save_file(learned, part)
     part.replace(file)
 
 

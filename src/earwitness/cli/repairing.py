@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,18 +32,22 @@ def align(
     readers: Annotated[
         int | None, typer.Option(help="processes that decode ahead of the learning; 0: none  [default: 1]")
     ] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="the text model in shards over torchrun's processes (FSDP2): 30B")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the settings and where they come from")] = False,
 ) -> None:
     """Train a local model on pairs: a published recipe or your own; the result loads as any checkpoint."""
     from earwitness import session
 
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one speaks
     try:
         settings = dict(pair(s) for s in setting or [])
         made, _ = session.settle(stage, recipe, settings)
         if dry_run:
             out.print(_settings(made))
             return
-        with bar("{task.fields[said]}") as shown:
+        with bar("{task.fields[said]}", shown=first) as shown:
             task = shown.add_task("preparing", total=None, said="")
 
             def progress(step: int, total: int, numbers: dict[str, float]) -> None:
@@ -53,13 +58,23 @@ def align(
                     shown.update(task, said="  ".join(f"{k} {numbers[k]:.3f}" for k in keys))
 
             done = session.align(
-                stage, recipe, data, model, out_folder, settings=settings, progress=progress, readers=readers
+                stage,
+                recipe,
+                data,
+                model,
+                out_folder,
+                settings=settings,
+                progress=progress,
+                readers=readers,
+                shard=shard,
             )
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
         err.print(f"\nstopped: the same command goes on from the last checkpoint in {out_folder}", soft_wrap=True)
         raise typer.Exit(130) from None
+    if not first:
+        return
     if done.best is not None:
         out.print(f"validation: {show(done.before)} before, {show(done.best)} at its best", highlight=False)
     out.print(f"model: {out_folder / 'model'}", highlight=False, soft_wrap=True)

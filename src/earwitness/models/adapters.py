@@ -246,13 +246,18 @@ def _check_fits(model: Any, name: str, part: Part, folder: Path) -> None:
         )
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter of a PEFT model: adapter_config.json and adapter_model.safetensors."""
+def save_adapter(model: Any, folder: Path, *, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter of a PEFT model: adapter_config.json and adapter_model.safetensors.
+
+    ``state``: its weights by the names of the model's parameters, where the model itself holds but parts of them.
+    """
     # Without the flag PEFT asks the hub whether the base's vocabulary has grown.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=False, state_dict=None if state is None else dict(state))
 
 
-def save_thinker(thinker: Thinker, folder: Path, *, model: Any = None) -> None:
+def save_thinker(
+    thinker: Thinker, folder: Path, *, model: Any = None, state: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Write a thinker as a checkpoint: weights, configurations, processor files and ``earwitness.json``.
 
     It loads by ``qwen2.5-omni:FOLDER`` or ``qwen3-omni:FOLDER``, and is fed then as it is fed now.
@@ -260,6 +265,7 @@ def save_thinker(thinker: Thinker, folder: Path, *, model: Any = None) -> None:
     Parameters
     ----------
     model : the transformers thinker to write instead of ``thinker.model`` (a PEFT model's ``merge_and_unload()``).
+    state : all its weights by name, to be written instead of its own: the model may hold but parts of them then.
 
     Raises
     ------
@@ -267,6 +273,8 @@ def save_thinker(thinker: Thinker, folder: Path, *, model: Any = None) -> None:
         Where an adapter still lies on the model, or the folder holds a model already.
     """
     model = thinker.model if model is None else model
+    if state is not None:
+        model = _remade(model, state)
     if any(".lora_" in name for name, _ in model.named_parameters()):
         raise ValueError("an adapter lies on this model: merge it first (PEFT's merge_and_unload), or save_adapter")
     if (folder / "config.json").exists():
@@ -279,3 +287,14 @@ def save_thinker(thinker: Thinker, folder: Path, *, model: Any = None) -> None:
     thinker.processor.save_pretrained(folder)
     manual = {"view": msgspec.to_builtins(thinker.view), "system": thinker.system, "context": thinker.context}
     (folder / "earwitness.json").write_text(json.dumps(manual, indent=1) + "\n", encoding="utf-8")
+
+
+def _remade(model: Any, state: Mapping[str, torch.Tensor]) -> Any:
+    """A thinker of the model's kind that holds these weights, all of them and no others."""
+    with torch.device("meta"):
+        made = type(model)(model.config)
+    made.load_state_dict(state, strict=True, assign=True)
+    made.generation_config = model.generation_config
+    if (how := getattr(model, "_weight_conversions", None)) is not None:
+        made._weight_conversions = how  # under which names it came
+    return made

@@ -42,11 +42,12 @@ def settle(stage: str, recipe: str, settings: Mapping[str, str]) -> tuple[Any, d
 
 def align(
     stage: str, recipe: str, data: Path, model: str, out: Path, *, settings: Mapping[str, str] | None = None,
-    progress: Progress | None = None, readers: int | None = None,
+    progress: Progress | None = None, readers: int | None = None, shard: bool = False,
 ) -> Trained:  # fmt: skip
     """Run one stage (see :func:`earwitness.align.training.align`) on a model by name, and write its page.
 
-    ``readers``: processes that make what the next batches show; None: one, where there is a core for it.
+    ``readers``: processes that make what the next batches show; None: one, where there is a core for it. ``shard``:
+    the text model lies in shards over torchrun's processes; so it does where accelerate's launcher asks for FSDP.
 
     Raises
     ------
@@ -63,12 +64,15 @@ def align(
         if error.name is None or error.name.partition(".")[0] not in PACKAGES:
             raise
         raise ValueError(f"training needs {error.name}: pip install 'earwitness[local,train]'") from error
+    shard = sharding.asked() or shard  # before the model is loaded, which accelerate would have a hand in
+    if shard:
+        sharding.check_started()
     if place := sharding.place():  # under torchrun each process has a GPU of its own
         own.setdefault("device", place)
     loaded = load_model(model, **own)
     readers = min(1, (os.cpu_count() or 1) - 1) if readers is None else readers
     load = ToLoad(model, own, loaded.revision)
-    done = training.align(made, data, loaded, out, progress=progress, readers=readers, load=load)  # type: ignore[arg-type]
+    done = training.align(made, data, loaded, out, progress=progress, readers=readers, load=load, shard=shard)  # type: ignore[arg-type]
     if os.environ.get("RANK", "0") == "0":  # under torchrun the first process alone writes
         curves.page(out)
     return done
