@@ -231,10 +231,11 @@ class InShards(Base):  # type: ignore[misc]
             super()._save(output_dir, state_dict)
             return
         folder = Path(output_dir or self.args.output_dir)
-        kept = {n: whole(p.detach()).cpu() for n, p in self.model.named_parameters() if p.requires_grad}
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
-            if hasattr(self.model, "get_base_model"):
+        if hasattr(self.model, "get_base_model"):
+            kept = {n: whole(p.detach()).cpu() for n, p in self.model.named_parameters() if p.requires_grad}
+            if self.args.should_save:
                 adapters.save_adapter(self.model, folder, state=kept)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -166,12 +166,12 @@ def _trainer(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair], out: Path, w
 def _save(trained: Any, model: QwenOmni, out: Path, *, writes: bool) -> None:
     """The adapter by itself, where there is one, and the model with it merged in. All processes must come here."""
     trained = forward.unwrapped(trained)
-    split = sharding.sharded(trained)
+    split, tuned = sharding.sharded(trained), hasattr(trained, "merge_and_unload")
+    learned = _learned(trained, keep=writes) if split and tuned else None
     state = sharding.merged(trained) if split else None
-    learned = _learned(trained, keep=writes) if split else None
     if not writes:
         return
-    if hasattr(trained, "merge_and_unload"):
+    if tuned:
         adapters.save_adapter(trained, out / "adapter", state=learned)
         trained = forward.inner(trained) if split else trained.merge_and_unload()
     part = out / "model.part"
