@@ -11,7 +11,6 @@ import faulthandler
 import gc
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -155,6 +154,10 @@ def _sharded(whole: Whole) -> None:
     towers = [p for n, p in adapted.named_parameters() if "visual" in n or "audio_tower" in n]
     assert towers
     assert not any(hasattr(p, "full_tensor") for p in towers)
+    parts = [p for p in adapted.parameters() if hasattr(p, "full_tensor")]
+    text = forward.inner(adapted).model.language_model
+    assert {id(p) for p in text.parameters()} < {id(p) for p in parts}
+    assert sum(p.to_local().numel() for p in parts) < 0.51 * sum(p.numel() for p in parts)
     tokens = [len(batch.labels) for batch in whole.batches]
     assert tokens[0] > tokens[1]
     forward.CHUNK = tokens[1]  # logits in several pieces in one process, in one piece in the other
@@ -195,18 +198,24 @@ def tasks(words: list[str]) -> Iterator[list[str]]:
 
 
 def forked() -> int:
-    """Become two processes that find each other, and wait for both; the other is ended where one fails."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    """Become two processes that find each other, and wait for both; the other is ended where one fails.
+
+    They meet at a store of their parent's, as under torchrun: a port that was only found free may be taken by then.
+    """
     children = []
+    read, write = os.pipe()
     for n in range(2):
         child = os.fork()
         if not child:
-            told = {"RANK": n, "LOCAL_RANK": n, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ.update({name: str(value) for name, value in told.items()})
+            told = {
+                "RANK": str(n), "LOCAL_RANK": str(n), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": os.read(read, 5).decode(), "TORCHELASTIC_USE_AGENT_STORE": "True",
+            }  # fmt: skip
+            os.environ.update(told)
             return -1
         children.append(child)
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    os.write(write, f"{store.port:05}".encode() * 2)
     worst = 0
     while children:
         done, status = os.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,11 +32,7 @@ def started(*arguments: object, folder: Path, torchrun: bool = False) -> tuple[i
 
     Their output goes to a file: a pipe is open for as long as any process that was given it.
     """
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    told = ("--nproc_per_node", "2", "--master-addr", "127.0.0.1", "--master-port", str(port))
-    runner = ("-m", "torch.distributed.run", *told) if torchrun else ()
+    runner = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2") if torchrun else ()
     return ran(*runner, many_processes.__file__, LIMIT, *arguments, folder=folder)
 
 
@@ -197,8 +192,9 @@ def test_accelerates_launcher_with_the_configuration_of_the_docs(config: str, tm
         for word in ("--set", f"{name}={getattr(made, name)}")
     ]  # fmt: skip
     code, said = ran(
-        "-m", "accelerate.commands.launch", "--config_file", tmp_path / "it.yaml", "-m", "earwitness.cli",
-        "align", "sft", "mma-sft", "--data", data, "-m", f"qwen2.5-omni:{untied}", "--out", tmp_path / "two",
+        "-m", "accelerate.commands.launch", "--config_file", tmp_path / "it.yaml", "--main_process_port", "0",
+        "-m", "earwitness.cli", "align", "sft", "mma-sft", "--data", data,
+        "-m", f"qwen2.5-omni:{untied}", "--out", tmp_path / "two",
         *settings, folder=tmp_path,
     )  # fmt: skip
     assert code == 0, said[-3000:]
