@@ -61,7 +61,7 @@ def recipe(stage: str, batch: int) -> Recipe:
     if stage == "ansco":
         return recipes.named("comm-ansco", **kept)
     if stage == "text":  # all of the text model learns, its words at a rate of their own
-        return recipes.named("mma-sft", **{**kept, "trains": "text", "words": 0.3})
+        return recipes.named("mma-sft", **{**kept, "trains": "text", "words": 0.3, "back": (0.9, 0.5)})
     return recipes.named("mma-sft", **kept)
 
 

@@ -84,6 +84,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     validate_every: int = 50  # optimizer steps
     validation: int = 200  # pairs asked at most
     keep: int = 2  # checkpoints to resume from
+    back: tuple[float, ...] = ()  # shares of the way to try at the end, falling, as long as validation allows
 
 
 _PAPER_MMA = "arXiv 2511.22826, Table 8 and appendix D"
@@ -215,10 +216,11 @@ def _hans_last() -> Recipe:
 def _hans_carry() -> Recipe:
     return msgspec.structs.replace(
         _hans_sft(), name="hans-carry", trains="lora", rank=8, alpha=16, rate=3e-3, steps=400, batch=16, together=2,
-        validate_every=200, validation=120,
+        validate_every=200, validation=300, back=(0.95, 0.9, 0.85, 0.8, 0.75, 0.7),
         ours={
             "trains": "a small addition, words frozen, 6,400 rows: the more is trained on some classes, the more "
             "names of the others are lost",
+            "back": "part of the way keeps what was taught and gives names back (WiSE-FT, arXiv 2109.01903)",
         },
     )  # fmt: skip
 

@@ -11,7 +11,8 @@
 
 The same command goes on where it was stopped, to the same losses. Validation asks the valid pairs' questions and
 scores the answers as an audit does; the best checkpoint is the one with the highest mean over the parts of the
-mixture (so that a large part does not hide a small one), the earlier one of equals.
+mixture (so that a large part does not hide a small one), the earlier one of equals. A recipe may have what was
+learned taken back in part, as far as validation allows (:mod:`part_way`).
 
 Under ``torchrun`` each process trains on its part of each batch and asks its part of the validation questions; the
 first one alone writes, and all leave together.
@@ -38,7 +39,7 @@ from safetensors.torch import load_file, save_file
 
 from earwitness import run as runs
 from earwitness import scoring
-from earwitness.align import forward, sampling, sharding, trainers
+from earwitness.align import forward, part_way, sampling, sharding, trainers
 from earwitness.align.feeding import Feeder
 from earwitness.align.pairs import training_set
 from earwitness.align.recipes import Recipe
@@ -66,6 +67,8 @@ class Info(msgspec.Struct, kw_only=True):
     revision: str
     trained: int = 0  # numbers that learn
     skipped: int = 0  # pairs of the set that this stage has no use for
+    way: float = 1.0  # share of what was learned that the saved model holds (part_way)
+    ways: dict[str, float] = {}  # share -> validation
     versions: dict[str, str] = {}
 
 
@@ -127,11 +130,20 @@ def align(
         info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         if trainer.is_world_process_zero():
             runs.write_json(out / "align.json", info)
+        came = part_way.origin(_parameters(trainer.model)) if recipe.back else {}
         checkpoint = _last_checkpoint(out) if begun else None
         watch.start(checkpoint, writes=trainer.is_world_process_zero())
         with quiet(), trainers.calm():
             done = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             watch.finish(trainer)
+            if recipe.back and watch.best is not None:
+                info.way, found = part_way.take_back(
+                    _parameters(trainer.model), came, recipe.back, watch.best,
+                    lambda: validate(feeder, watch.valid)["valid"],
+                )  # fmt: skip
+                info.ways = {f"{share:g}": value for share, value in found.items()}
+                if trainer.is_world_process_zero():
+                    runs.write_json(out / "align.json", info)
             _save(trainer.model, model, out, writes=trainer.is_world_process_zero())
     sharding.wait()
     model.forget()

@@ -257,15 +257,28 @@ def headline(stage: Stage) -> str:
     name = f"{stage.name} on {stage.made.model}"
     if best is not None and found:
         if best[0] == 0:
-            return f"{name}: no validation was better than the model as it came ({percent(best[1])} right)."
+            said = f"{name}: no validation was better than the model as it came ({percent(best[1])} right)."
+            return said + _way(stage)
         before = f"{percent(found[0][1])} before and " if found[0][0] == 0 else ""
         return (
             f"{name}: right in {before}{percent(best[1])} of the validation at its best, after step {best[0]:,} of "
-            f"{stage.last:,}."
+            f"{stage.last:,}.{_way(stage)}"
         )
     loss = stage.curve("loss")
     ended = f"; the loss went from {loss[0][1]:.3g} to {loss[-1][1]:.3g}" if loss else ""
     return f"{name}: {stage.last:,} steps, nothing to validate on{ended}."
+
+
+def _way(stage: Stage) -> str:
+    """How much of what was learned was kept, where less was tried."""
+    made = stage.made
+    if not made.ways:
+        return ""
+    tried = min(float(share) for share in made.ways)
+    if made.way == 1:
+        return f" All of what was learned is kept: with {percent(tried)} of it validation is worse."
+    found = percent(made.ways[f"{made.way:g}"])
+    return f" Of what was learned {percent(made.way)} is kept, which is right in {found}."
 
 
 def validations(stage: Stage) -> Grid | None:

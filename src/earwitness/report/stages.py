@@ -28,6 +28,8 @@ class Made(msgspec.Struct, kw_only=True):
     revision: str = ""
     trained: int = 0
     skipped: int = 0
+    way: float = 1.0
+    ways: dict[str, float] = {}
     versions: dict[str, str] = {}
 
 
