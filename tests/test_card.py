@@ -225,6 +225,20 @@ def test_a_part_of_a_step_is_said_to_be_a_part(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "verb", "more"),
+    [("events.json", "curate events", {"clips": "foley"}), ("starter.json", "curate starter", {"clips": 4})],
+)
+def test_the_records_of_other_makings_are_read(name: str, verb: str, more: dict[str, Any], tmp_path: Path) -> None:
+    kept = {"command": f"earwitness {verb}", "versions": {"earwitness": "1"}, "seed": 0, **more}
+    (tmp_path / name).write_bytes(msgspec.json.encode(kept))
+    (step,) = card_history.history(tmp_path)
+    assert (step.verb, step.command, step.versions) == (verb, f"earwitness {verb}", (("earwitness", "1"),))
+    assert step.clips == ("foley" if verb == "curate events" else "")
+    (tmp_path / name).write_text("[]")  # of another making
+    assert card_history.history(tmp_path)[0].verb == ""
+
+
 def test_a_folder_that_names_itself_ends(tmp_path: Path) -> None:
     me = record(tmp_path / "me", str(tmp_path / "me"), [("manifest", 3, 0, 0)])
     assert len(card_history.history(me)) == 1

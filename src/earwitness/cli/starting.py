@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.app import Out, Seed, fail
+from earwitness.cli.auditing import _command
 from earwitness.cli.building import curate
 from earwitness.terminal import bar, err, out, plain
 
@@ -40,6 +41,7 @@ def starter(
             task = shown.add_task("rendering", total=None, failed="")
             built = build(
                 folder, more=more, seed=seed, per_source=clips, packages=packages, witnesses=pair,
+                command=_command(),
                 told=lambda name: shown.update(task, description=f"fetching {name}"),
                 progress=lambda n, total: shown.update(task, description="rendering", completed=n, total=total),
             )  # fmt: skip
