@@ -457,6 +457,9 @@ class TestWhole:
         done = runner.invoke(app, ["curate", "ontology", onto, "--labels", str(tmp_path / "n.txt"), *hand])
         assert done.exit_code == 0, done.output
         assert "'zeppelin' is not in the ontology" in done.output
+        more = ["--media", str(tmp_path)]  # of names alone there are no clips, and so no card
+        done = runner.invoke(app, ["curate", "ontology", onto, "--labels", str(tmp_path / "n.txt"), *hand, *more])
+        assert done.exit_code == 0, done.output
         rows = list(csv.DictReader((tmp_path / "o" / "labels_map.csv").read_text().splitlines()))
         assert [(r["label"], r["class"]) for r in rows] == [("dog barking", "dog"), ("zeppelin", "")]
         for words, says in (

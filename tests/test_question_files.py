@@ -300,7 +300,7 @@ def test_parquet_rows_are_read_like_others(tmp_path: Path) -> None:
     (question,) = read_questions("video_mme", tmp_path / "test.parquet").questions
     assert question.choices[2] == "C. Berries."
     (tmp_path / "bad.parquet").write_bytes(b"not parquet at all")
-    with pytest.raises(ValueError, match=r"bad\.parquet, is no Parquet file"):
+    with pytest.raises(ValueError, match=r"bad\.parquet: is no Parquet file"):
         read_questions("video_mme", tmp_path / "bad.parquet")
 
 

@@ -24,7 +24,7 @@ def review(
     votes: Annotated[
         Path | None, typer.Option(help="folder of the votes; default: review/ beside the manifest")
     ] = None,
-    need: Annotated[int, typer.Option("--annotators", help="who must judge a clip before it can pass")] = 2,
+    need: Annotated[int, typer.Option("--annotators", min=1, help="who must judge a clip before it can pass")] = 2,
     export: Annotated[
         Path | None, typer.Option(help="do not serve: write what passed, and what not and why, into this folder")
     ] = None,

@@ -129,6 +129,8 @@ def _labels(place: Path) -> Path:
         return place
     if not place.is_dir():
         raise ValueError(f"{place}: no such folder or labels file")
+    if (place / "run.json").exists():
+        raise ValueError(f"{place} is the folder of a run: that has a report, `earwitness report {place}`")
     found = [place / name for name in labelled.LABELS if (place / name).exists()]
     if len(found) > 1:
         raise ValueError(f"{place} has {' and '.join(f.name for f in found)}: name the one to read")

@@ -160,6 +160,8 @@ def select(
         raise ValueError(f"--map {label_map}: decides on the names of --labels, which is not given")
     if media is not None and segments is None and labels is None:
         raise ValueError(f"--media {media}: whose videos? Give --segments or --labels as well")
+    if media is not None and not media.is_dir():
+        raise ValueError(f"--media {media}: no such folder")
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: is a file; wants a folder")
     given = None if labels is None else Path(labels)

@@ -71,8 +71,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.n < 1 or self.uses < 0:
             raise ValueError(f"twins={self.n}, uses={self.uses}: wants at least one twin, and no negative uses")
-        if not 0 < self.within <= 20 or not 0 < self.loop <= 1:
-            raise ValueError(f"within={self.within} LU must be in (0, 20], loop={self.loop} in (0, 1]")
+        if not 0 < self.within <= 20:
+            raise ValueError(f"within={self.within:g}: wants LU above 0, at most 20")
+        if not 0 < self.loop <= 1:
+            raise ValueError(f"loop={self.loop:g}: wants a share above 0, at most 1")
 
 
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
