@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from earwitness.curate.checks.verdict import Verdict
 from earwitness.curate.jobs import Measured
 from earwitness.records import Clip, Estimate, Row, Table
 from earwitness.report import dataset
+from vega_words import warned
 
 RATE, FPS, LONG = 16_000, 8.0, 1.5
 EVIL = "<script>document.title='owned'</script>"
@@ -303,6 +305,12 @@ def test_the_page_stands_alone_and_escapes(page: Path) -> None:
     }  # fmt: skip
 
 
+def test_vega_warns_of_no_chart(made: card.Card, page: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert warned(page.parent / "card", capfd) == []
+    apart = replace(made, clips=[*made.clips, Clip(id="x", path="x.mp4", seen=("Rain",))])  # two bars a class
+    assert warned(dataset.charts(apart), capfd) == []
+
+
 def test_the_chart_folds_gates_that_dropped_none() -> None:
     rungs = [Rung(name="manifest", asked=9, failed=0, untold=0, left=9)]
     rungs += [Rung(name=f"g{n}", asked=9, failed=0, untold=0, left=9, by="gates-1") for n in range(4)]
@@ -340,7 +348,7 @@ def test_the_page_in_a_browser(browser: Any, page: Path, width: int) -> None:
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.on("request", lambda r: asked.append(r.url))
     tab.on("pageerror", lambda e: wrong.append(str(e)))
-    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    tab.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
     tab.goto(page.as_uri())
     tab.wait_for_selector("#funnel .vega-embed svg", timeout=60_000)
     assert tab.title().endswith("dataset card · Earwitness")

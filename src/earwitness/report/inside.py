@@ -119,9 +119,10 @@ def _lines(
     """
     import altair as alt
 
+    assert len(series) <= len(LINES)
     points = [
-        {"layer": n, "series": name, "value": float(v), "low": float(lo), "high": float(hi)}
-        for name, band in series.items()
+        {"layer": n, "series": name, "line": line, "value": float(v), "low": float(lo), "high": float(hi)}
+        for line, (name, band) in zip(LINES, series.items(), strict=False)
         for n, (v, lo, hi) in enumerate(zip(band.value, band.low, band.high, strict=True))
         if np.isfinite((v, lo, hi)).all()
     ]
@@ -139,8 +140,9 @@ def _lines(
             title=None, orient="top", symbolType="circle", symbolOpacity=1, labelLimit=400
         ),
     )  # fmt: skip
-    # The first line is the wider one: where two run together both are seen.
-    width = alt.StrokeWidth("series:N", sort=order, scale=alt.Scale(domain=order, range=[3.2, 1.6]), legend=None)
+    # The first line is the wider one: where two run together both are seen. By a field of its own: of one field
+    # there is one legend, and it cannot be there for the colour and not for the width.
+    width = alt.StrokeWidth("line:O", scale=alt.Scale(domain=LINES, range=[3.2, 1.6]), legend=None)
     tip = [
         alt.Tooltip("layer:Q", title="Layer"), alt.Tooltip("series:N", title="What"),
         alt.Tooltip("value:Q", title="Value", format=".3f"), alt.Tooltip("low:Q", title="From", format=".3f"),
@@ -177,6 +179,7 @@ def _moves(inside: Inside) -> Chart | None:
     return None
 
 
+LINES = ("wide", "narrow")  # of a chart's two series
 _QUIET: dict[str, Any] = {"labelOverlap": True, "ticks": False, "domain": False}
 
 
