@@ -90,7 +90,7 @@ def test_what_was_not_checked_is_said(made: card.Card) -> None:
     assert "Nothing has checked whether the clips show and sound like their labels" in said
     assert "No person has judged the clips" in said
     assert "licence of 1 of 4 clips is unknown" in said
-    assert "licences of 1 clips ask for credit" in said
+    assert "1 clip is under a licence that asks for credit" in said
     assert "3 of 3 classes have fewer than 5 clips" in said
     assert "No clip has labelled event times" in said
     assert "nothing is held out" not in said  # there are two splits
@@ -100,7 +100,7 @@ def test_copies_and_leaks_are_found(made: card.Card) -> None:
     tables = {t.id: t for some in made.sections.values() for t in some}
     assert [r.cells for r in tables["card_duplicates"].rows] == [(2, 1, 1), (2, 1, 1), (2, 1, 1)]
     assert "k0 = copy" in tables["card_duplicates"].caption
-    assert "1 source recordings stand in two splits (v0): a leak" in tables["card_splits"].caption
+    assert "1 source recording stands in two splits (v0): a leak" in tables["card_splits"].caption
     assert {r.label: r.cells for r in tables["card_licences"].rows} == {
         "CC0-1.0": (2, 1), "CC-BY-4.0": (1, 1), "unknown": (1, 1),
     }  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
         "".join(json.dumps({"path": f"{n}.mp4", "seen": ["Cat"], "heard": ["Cat"]}) + "\n" for n in ("good", "bad"))
     )
     found = card.read(tmp_path)
-    assert any(line.startswith("1 clips cannot be decoded, for example bad:") for line in found.limits)
+    assert any(line.startswith("1 clip cannot be decoded, for example bad:") for line in found.limits)
     assert (
         any(r.label == "could not be read" for t in found.sections["lint"] for r in t.rows)
         or found.sections["lint"]
@@ -173,7 +173,7 @@ def test_lengths_have_least_middle_and_most() -> None:
     table = card_tables.contents(clips, {"a": found(seconds=1.0), "b": found(seconds=2.0, lufs=None), "c": found()})
     assert table.rows[0].cells == ("1.00", "2.00", "2.00", 3)
     assert table.rows[1].cells == ("\u221220.0", "\u221220.0", "\u221220.0", 2)
-    assert "1 clips are silent" in table.caption
+    assert "1 clip silent or without a track" in table.caption
 
 
 # ---------------------------------------------------------------- the way to the set

@@ -49,6 +49,26 @@ def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_of_one_it_is_not_spoken_as_of_many(tmp_path: Path) -> None:
+    """A run on a single clip: plan, page, set and findings."""
+    run = tmp_path / "run"
+    code, text = _run("audit", "-m", "fake:sees", "--limit", "1", "--protocol", "mma,thud", "--out", str(run))
+    assert code == 0, text
+    code, linted = _run("lint", str(run))
+    code, card = _run("foley", "--n", "1", "--out", str(tmp_path / "one"))
+    assert code == 0, card
+    for made in (("curate", "check", str(tmp_path / "one")), ("curate", "twins", str(tmp_path / "one"))):
+        code, said = _run(*made, "--out", str(tmp_path / made[1]))
+        assert code in (0, 2), said
+        text += said
+    pages = [run / "report.html", *tmp_path.glob("*/card.html")]
+    assert len(pages) > 1
+    shown = [re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", p.read_text(), flags=re.DOTALL) for p in pages]
+    for words in (text, linted, *shown):
+        many = r"(?<![\d.,-])\b1 (?:clips|questions|pairs|rows|items|shifts|answers)\b.{,30}"
+        assert re.findall(many, words) == []
+
+
 def test_a_deaf_harness_ends_with_3(tmp_path: Path) -> None:
     code, text = _run("audit", "-m", "fake:deaf", "--limit", "2", "--out", str(tmp_path / "run"))
     assert code == 3

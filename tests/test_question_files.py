@@ -428,7 +428,7 @@ def test_media_are_found_by_the_files_own_naming_and_missing_ones_are_named(tmp_
 def test_no_media_at_all_is_an_error_that_tells_what_to_do(tmp_path: Path) -> None:
     path = _json(tmp_path, [AVH])
     with pytest.raises(
-        ValueError, match=r"none of the media of its 1 clips are in .*\(wanted: 00001\.mp4\).*media=FOLDER"
+        ValueError, match=r"none of the media of its 1 clip are in .*\(wanted: 00001\.mp4\).*media=FOLDER"
     ):
         open_clips(f"avhbench:{path}")
     with pytest.raises(ValueError, match="no such media folder"):

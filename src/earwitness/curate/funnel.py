@@ -37,7 +37,7 @@ from earwitness.curate.pruning import Rules, pruned
 from earwitness.curate.samples import Chosen, Reading, Segment
 from earwitness.datasets.folder import LABELS
 from earwitness.datasets.labels import nearest
-from earwitness.records import Cell, Row, Table, digest
+from earwitness.records import Cell, Row, Table, digest, how_many
 
 # arXiv 2511.22826: labels and classes of appendix A.1; samples before and after, of table 7, by the number before.
 PAPER_LABELS, PAPER_CLASSES = 527, 61
@@ -215,7 +215,8 @@ def _said(found: LabelFile) -> list[str]:
     ]
     if lines:
         lines.append(
-            f"{len(lines)} of {len(found.matches)} labels are unknown: decide with --map FILE (label,name)"
+            f"{len(lines)} of {how_many(len(found.matches), 'label')} are unknown: decide with --map FILE "
+            "(label,name)"
         )
     return lines
 
@@ -357,7 +358,7 @@ def _write(result: Selection, out: Path, media: Path | None, graph: Ontology, so
         runs.write_lines(out / "labels.jsonl", there)
         result.files.append(out / "labels.jsonl")
     if media is not None:
-        result.notes.append(f"{len(there)} of {len(clips)} samples have their video in {media}")
+        result.notes.append(f"{len(there)} of {how_many(len(clips), 'sample')} have their video in {media}")
         if missing:
             (out / "missing.txt").write_text("".join(f"{name}\n" for name in missing))
             result.notes.append(

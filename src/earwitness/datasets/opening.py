@@ -16,7 +16,7 @@ from earwitness.datasets.folder import read as read_folder
 from earwitness.datasets.question_clips import NAMED, QuestionClips, drawn
 from earwitness.datasets.question_file import QuestionFile
 from earwitness.foley.scenes import Difficulty
-from earwitness.records import Clip, ClipSet
+from earwitness.records import Clip, ClipSet, how_many
 
 # Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
@@ -97,7 +97,8 @@ def _asked(
         place = media or f"{file.parent} and its videos/"
         advice = elsewhere if media is None else "is that their folder?"
         raise ValueError(
-            f"{file.name}: none of the media of its {len(about.missing):,} clips are in {place} (wanted: {some}); "
+            f"{file.name}: none of the media of its {how_many(len(about.missing), 'clip')} are in {place} "
+            f"(wanted: {some}); "
             f"{advice}"
         )
     return QuestionClips(about, file.parent, there if limit is None else drawn(about, there, limit, seed))

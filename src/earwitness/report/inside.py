@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.records import how_many
 from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, styled
 from earwitness.report.heat import chosen, heat
 from earwitness.report.words import condition_name
@@ -331,7 +332,7 @@ def _uncertainty(inside: Inside) -> Chart | None:
         "trace-uncertainty",
         "Is the model less sure when the sound is tampered with?",
         "Entropy of the ten likeliest tokens, as each layer would answer, mean over the answer's tokens: 0 is "
-        f"sure, 1 all ten alike. {most.n} questions on {most.clusters} independent clips "
+        f"sure, 1 all ten alike. {how_many(most.n, 'question')} on {how_many(most.clusters, 'independent clip')} "
         f"({condition_name(most.key.condition)}), and the same on the untouched clips. The broken line at 0.75 is "
         "what published work takes as unsure. Bands are 95 % intervals over clips.",
         styled(

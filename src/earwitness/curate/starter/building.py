@@ -41,7 +41,7 @@ from earwitness.curate.starter.table import Source
 from earwitness.media import MediaError
 from earwitness.models.cascade import Ear, Eye, read_words
 from earwitness.questions import same
-from earwitness.records import Clip, Event, Frames, View, Wave, digest
+from earwitness.records import Clip, Event, Frames, View, Wave, digest, how_many
 
 KNOWN = Path(__file__).with_name("verdicts.jsonl")  # the witnesses' verdicts as they were when the table was made
 CLIPS = 4  # of a pair: three calls and a long one
@@ -133,7 +133,9 @@ def build(
         elif not why:
             usable.append(source)
     if missing := sorted(set(lost.values())):
-        built.notes += [f"{sum(w == why for _, w in built.left_out)} pairs left out: {why}" for why in missing]
+        built.notes += [
+            f"{how_many(sum(w == why for _, w in built.left_out), 'pair')} left out: {why}" for why in missing
+        ]
     classes = sorted({s.what for s in usable})
     known = {} if witnesses is not None else _known()
     by: set[str] = set()
