@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from earwitness.curate.checks.verdict import Verdict
 from earwitness.curate.jobs import Measured
 from earwitness.records import Clip, Estimate, Row, Table
 from earwitness.report import dataset
+from vega_words import warned
 
 RATE, FPS, LONG = 16_000, 8.0, 1.5
 EVIL = "<script>document.title='owned'</script>"
@@ -88,7 +90,7 @@ def test_what_was_not_checked_is_said(made: card.Card) -> None:
     assert "Nothing has checked whether the clips show and sound like their labels" in said
     assert "No person has judged the clips" in said
     assert "licence of 1 of 4 clips is unknown" in said
-    assert "licences of 1 clips ask for credit" in said
+    assert "1 clip is under a licence that asks for credit" in said
     assert "3 of 3 classes have fewer than 5 clips" in said
     assert "No clip has labelled event times" in said
     assert "nothing is held out" not in said  # there are two splits
@@ -98,7 +100,7 @@ def test_copies_and_leaks_are_found(made: card.Card) -> None:
     tables = {t.id: t for some in made.sections.values() for t in some}
     assert [r.cells for r in tables["card_duplicates"].rows] == [(2, 1, 1), (2, 1, 1), (2, 1, 1)]
     assert "k0 = copy" in tables["card_duplicates"].caption
-    assert "1 source recordings stand in two splits (v0): a leak" in tables["card_splits"].caption
+    assert "1 source recording stands in two splits (v0): a leak" in tables["card_splits"].caption
     assert {r.label: r.cells for r in tables["card_licences"].rows} == {
         "CC0-1.0": (2, 1), "CC-BY-4.0": (1, 1), "unknown": (1, 1),
     }  # fmt: skip
@@ -141,7 +143,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
         "".join(json.dumps({"path": f"{n}.mp4", "seen": ["Cat"], "heard": ["Cat"]}) + "\n" for n in ("good", "bad"))
     )
     found = card.read(tmp_path)
-    assert any(line.startswith("1 clips cannot be decoded, for example bad:") for line in found.limits)
+    assert any(line.startswith("1 clip cannot be decoded, for example bad:") for line in found.limits)
     assert (
         any(r.label == "could not be read" for t in found.sections["lint"] for r in t.rows)
         or found.sections["lint"]
@@ -171,7 +173,7 @@ def test_lengths_have_least_middle_and_most() -> None:
     table = card_tables.contents(clips, {"a": found(seconds=1.0), "b": found(seconds=2.0, lufs=None), "c": found()})
     assert table.rows[0].cells == ("1.00", "2.00", "2.00", 3)
     assert table.rows[1].cells == ("\u221220.0", "\u221220.0", "\u221220.0", 2)
-    assert "1 clips are silent" in table.caption
+    assert "1 clip silent or without a track" in table.caption
 
 
 # ---------------------------------------------------------------- the way to the set
@@ -223,6 +225,20 @@ def test_a_part_of_a_step_is_said_to_be_a_part(tmp_path: Path) -> None:
         ("in the manifest", 90), ("every question answered", 80), ("taken from one", 20),
         ("every question answered", 19),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "more"),
+    [("events.json", "curate events", {"clips": "foley"}), ("starter.json", "curate starter", {"clips": 4})],
+)
+def test_the_records_of_other_makings_are_read(name: str, verb: str, more: dict[str, Any], tmp_path: Path) -> None:
+    kept = {"command": f"earwitness {verb}", "versions": {"earwitness": "1"}, "seed": 0, **more}
+    (tmp_path / name).write_bytes(msgspec.json.encode(kept))
+    (step,) = card_history.history(tmp_path)
+    assert (step.verb, step.command, step.versions) == (verb, f"earwitness {verb}", (("earwitness", "1"),))
+    assert step.clips == ("foley" if verb == "curate events" else "")
+    (tmp_path / name).write_text("[]")  # of another making
+    assert card_history.history(tmp_path)[0].verb == ""
 
 
 def test_a_folder_that_names_itself_ends(tmp_path: Path) -> None:
@@ -289,6 +305,12 @@ def test_the_page_stands_alone_and_escapes(page: Path) -> None:
     }  # fmt: skip
 
 
+def test_vega_warns_of_no_chart(made: card.Card, page: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert warned(page.parent / "card", capfd) == []
+    apart = replace(made, clips=[*made.clips, Clip(id="x", path="x.mp4", seen=("Rain",))])  # two bars a class
+    assert warned(dataset.charts(apart), capfd) == []
+
+
 def test_the_chart_folds_gates_that_dropped_none() -> None:
     rungs = [Rung(name="manifest", asked=9, failed=0, untold=0, left=9)]
     rungs += [Rung(name=f"g{n}", asked=9, failed=0, untold=0, left=9, by="gates-1") for n in range(4)]
@@ -326,7 +348,7 @@ def test_the_page_in_a_browser(browser: Any, page: Path, width: int) -> None:
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.on("request", lambda r: asked.append(r.url))
     tab.on("pageerror", lambda e: wrong.append(str(e)))
-    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    tab.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
     tab.goto(page.as_uri())
     tab.wait_for_selector("#funnel .vega-embed svg", timeout=60_000)
     assert tab.title().endswith("dataset card · Earwitness")

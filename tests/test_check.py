@@ -243,6 +243,13 @@ def test_such_a_judge_is_refused_before_anything_is_opened(tmp_path: Path) -> No
     assert not (tmp_path / "o").exists()
 
 
+def test_an_unknown_judge_is_told_before_any_work(tmp_path: Path) -> None:
+    words = ["curate", "check", "foley", "--judge", "fake:hears", "--judge", "genimi:pro", "--set", "limit=1"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "o")])
+    assert (done.exit_code, "unknown model 'genimi:pro'" in done.output) == (2, True)
+    assert not (tmp_path / "o").exists()
+
+
 # ---------------------------------------------------------------- what becomes of a clip
 
 

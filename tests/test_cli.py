@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_a_dry_run_asks_nothing(tmp_path: Path) -> None:
     assert code == 0
     assert "decodes" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_of_one_it_is_not_spoken_as_of_many(tmp_path: Path) -> None:
+    """A run on a single clip: plan, page, set and findings."""
+    run = tmp_path / "run"
+    code, text = _run("audit", "-m", "fake:sees", "--limit", "1", "--protocol", "mma,thud", "--out", str(run))
+    assert code == 0, text
+    code, linted = _run("lint", str(run))
+    code, card = _run("foley", "--n", "1", "--out", str(tmp_path / "one"))
+    assert code == 0, card
+    for made in (("curate", "check", str(tmp_path / "one")), ("curate", "twins", str(tmp_path / "one"))):
+        code, said = _run(*made, "--out", str(tmp_path / made[1]))
+        assert code in (0, 2), said
+        text += said
+    pages = [run / "report.html", *tmp_path.glob("*/card.html")]
+    assert len(pages) > 1
+    shown = [re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", p.read_text(), flags=re.DOTALL) for p in pages]
+    for words in (text, linted, *shown):
+        many = r"(?<![\d.,-])\b1 (?:clips|questions|pairs|rows|items|shifts|answers)\b.{,30}"
+        assert re.findall(many, words) == []
 
 
 def test_a_deaf_harness_ends_with_3(tmp_path: Path) -> None:
@@ -93,6 +114,66 @@ def test_bad_input_ends_with_2_and_names_it(words: tuple[str, ...], says: str) -
     assert code == 2, text
     assert says in text
     assert "Traceback" not in text
+
+
+SLIPS: list[tuple[str, str]] = [
+    ("audit -m fake:sees --clips clips --protocol thud --out text.txt", "text.txt: is a file; wants a folder"),
+    ("audit -m fake:sees --out x --workers 0", "--workers"),
+    ("look clips/a.mp4 --png nodir/x.png", "nodir/x.png: no such file or directory"),
+    ("look clips/a.mp4 --png x.jpg", "x.jpg: what is drawn is a PNG"),
+    ("look text.txt", "text.txt: opening failed: Invalid data found when processing input (damaged"),
+    ("render mute clips/a.mp4 -o x.avi", "x.avi: write clips as .mp4"),
+    ("render mute clips/a.mp4 -o x.mp4 --fill room --unseen", "--unseen for shift"),
+    ("render shift clips/a.mp4 -o x.mp4", "by how many seconds? --by"),
+    ("render background clips/a.mp4 -o x.mp4", "which one? --name, one of wind, bird, rain"),
+    ("render mute clips/a.mp4 -o clips/b.mp4", "or replace it (--overwrite"),
+    ("foley --n 0 --out x", "greater than or equal to 1"),
+    ("foley --n 1 --out text.txt", "text.txt: is a file; wants a folder"),
+    ("lint clips --media nowhere", "--media nowhere: no such folder"),
+    ("lint avhbench:numbers.json", "numbers.json: wants a list of objects"),
+    ("lint noise.json", "noise.json: is not UTF-8 text"),
+    ("sft-data avhbench:numbers.json --out x", "numbers.json: wants a list of objects, got a number among them"),
+    ("export run --to parquet --out x.txt", "a Parquet file is called *.parquet, got 'x.txt'"),
+    ("review clips --import empty", "empty: is a folder; wants a file"),
+    ("review clips --annotators 0 --export x", "greater than or equal to 1"),
+    ("review clips --export text.txt --to label-studio", "text.txt: is a file; wants a folder"),
+    ("curate twins clips --set within=-1 --out x", "--set within=-1: wants LU above 0, at most 20"),
+    ("curate twins clips --set loop=2 --out x", "--set loop=2: wants a share above 0"),
+    ("curate check clips --tagger transformers:./nowhere --out x", "no folder ./nowhere"),
+    ("curate ontology o.json --labels text.txt --media nowhere --out x", "--media nowhere: no such folder"),
+    ("curate card run", "run is the folder of a run: that has a report, `earwitness report run`"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), SLIPS, ids=[w for w, _ in SLIPS])
+def test_slips_end_with_2_and_are_told_in_words(
+    words: str, says: str, slips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(slips)
+    before = sorted(slips.iterdir())
+    code, text = _run(*words.split())
+    assert code == 2, text
+    assert says in " ".join(text.split())
+    assert "Errno" not in text
+    assert sorted(slips.iterdir()) == before
+
+
+@pytest.fixture(scope="module")
+def slips(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files and folders that are not what a verb wants."""
+    home = tmp_path_factory.mktemp("slips")
+    shutil.copytree(clips, home / "clips")
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(next(clips.glob("*.mp4")), home / "clips" / name)
+    (home / "text.txt").write_text("hello\n")
+    (home / "numbers.json").write_text("[1]")
+    (home / "noise.json").write_bytes(b"\x87\xff")
+    (home / "empty").mkdir()
+    code, text = _run(
+        "audit", "-m", "fake:sees", "--clips", str(clips), "--protocol", "thud", "--out", f"{home}/run"
+    )
+    assert code == 0, text
+    return home
 
 
 def test_look_and_render_on_a_file(clips: Path, tmp_path: Path) -> None:

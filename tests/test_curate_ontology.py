@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 
 from earwitness import media
 from earwitness.cli import app
-from earwitness.curate import classes, funnel, label_files, names, samples
+from earwitness.curate import card, classes, funnel, label_files, names, samples
 from earwitness.curate.classes import Decision
 from earwitness.curate.ontology import Ontology, OntologyError, above, lineage, named, read, roots_of, ways
 from earwitness.curate.pruning import Rules, pruned
@@ -414,6 +416,25 @@ class TestWhole:
         (clip,) = folder.read(tmp_path / "out").clips
         assert (clip.seen, clip.heard, clip.licence) == (("dog",), ("dog",), "CC0")
 
+    def test_the_card_says_by_which_command(
+        self, graph: Ontology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _video(tmp_path / "a.mp4", 1)
+        (tmp_path / "labels.csv").write_text("path,seen,heard,licence\na.mp4,dog,dog,CC0\n")
+        words = [
+            "curate", "ontology", str(tmp_path / "ontology.json"), "--labels", str(tmp_path / "labels.csv"),
+            "--hand", str(_no_hand(tmp_path)), "--set", "depth=2", "--out", str(tmp_path / "mine"),
+        ]  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["earwitness", *words])
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        info = msgspec.json.decode((tmp_path / "mine" / "selection.json").read_bytes(), type=funnel.Info)
+        assert (info.wish.rules.depth, info.counts["samples"]) == (2, 1)
+        facts = dict(card.read(tmp_path / "mine").facts)
+        assert facts["curate ontology (mine)"] == shlex.join(["earwitness", *words])
+        assert facts["made from"] == str(tmp_path / "labels.csv")
+        assert facts["versions"].startswith("earwitness ")
+
     def test_settings_are_checked(self) -> None:
         made = funnel.choices(
             {"depth": "2", "parents": "any", "one_root": "false", "without": "a|b", "split": "train"}
@@ -436,6 +457,9 @@ class TestWhole:
         done = runner.invoke(app, ["curate", "ontology", onto, "--labels", str(tmp_path / "n.txt"), *hand])
         assert done.exit_code == 0, done.output
         assert "'zeppelin' is not in the ontology" in done.output
+        more = ["--media", str(tmp_path)]  # of names alone there are no clips, and so no card
+        done = runner.invoke(app, ["curate", "ontology", onto, "--labels", str(tmp_path / "n.txt"), *hand, *more])
+        assert done.exit_code == 0, done.output
         rows = list(csv.DictReader((tmp_path / "o" / "labels_map.csv").read_text().splitlines()))
         assert [(r["label"], r["class"]) for r in rows] == [("dog barking", "dog"), ("zeppelin", "")]
         for words, says in (

@@ -68,6 +68,14 @@ def test_no_verb_names_a_flag_that_it_has_not(verb: tuple[str, ...], tmp_path: P
     assert code == 2
     assert "nowhere: no such folder or labels file" in text
     assert "--clips" not in text
+    asked = {"video_id": "7", "task": "AV Matching", "text": "Do they match?", "label": "Yes"}
+    (tmp_path / "QA.json").write_text(json.dumps([asked]))
+    for spec, says in (
+        ("nope:a.json", "nope:...: no such format"), (f"avhbench:{tmp_path}/no.json", "no.json: no such file"),
+        ("foley:bells", "foley:bells: 'bells' is"), (f"avhbench:{tmp_path}/QA.json", "(wanted: 7.mp4); put"),
+    ):  # fmt: skip
+        code, text = said("curate", *verb, spec, "--out", str(tmp_path / "out"))
+        assert (code, says in text, "--clips" in text, "media=" in text) == (2, True, False, False), text
     assert not (tmp_path / "out").exists()  # so that the same command without the slip is not refused
     code, text = said("curate", *verb, "foley", "--workers", "0", "--out", str(tmp_path / "out"))
     assert code == 2

@@ -545,13 +545,16 @@ class TestCommand:
             (["--set", "interval=centre"], "wants middle or gap"),
             (["-a", fake()], "named twice"),
             (["-a", "fake:annotator:speed=1"], "no habit"),
+            (["-a", "genimi:pro"], "unknown model 'genimi:pro'"),
+            (["-a", "qwen3-omni:./nowhere"], "no folder ./nowhere"),
         ],
     )
-    def test_mistakes_are_named(self, tmp_path: Path, more: list[str], says: str) -> None:
+    def test_mistakes_are_named_before_any_work(self, tmp_path: Path, more: list[str], says: str) -> None:
         args = ["curate", "events", "foley:impact", "-a", fake(), "--limit", "1", "--out", str(tmp_path / "e")]
         done = CliRunner().invoke(app, [*args, *more])
         assert done.exit_code == 2
         assert says in " ".join(done.output.split())
+        assert not (tmp_path / "e").exists()
 
 
 @pytest.mark.real

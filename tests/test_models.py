@@ -12,7 +12,7 @@ import pytest
 
 from earwitness.models import Model
 from earwitness.models.fake import KINDS, control, describe
-from earwitness.models.load import load_model
+from earwitness.models.load import known, load_model
 from earwitness.questions import (
     answer_choices,
     content_prompt,
@@ -233,8 +233,26 @@ def test_every_fake_loads_by_name_and_keeps_the_protocol(kind: str) -> None:
     ],
 )
 def test_wrong_names_say_what_exists(name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load_model(name)
+    for refuses in (load_model, known):  # and none of these needs a model to be made
+        with pytest.raises(ValueError, match=message):
+            refuses(name)
+
+
+def test_what_may_be_there_is_not_refused_unopened() -> None:
+    for name in (
+        "hans",
+        "fake:hears",
+        "cascade:0.5",
+        "qwen3-omni:Lab/Model",
+        "openai:http://127.0.0.1:9#m",
+        "gemini:x",
+    ):
+        known(name)
+    for name, says in (("cascade:2", "from 0"), ("vllm:/nowhere", "no folder"), ("qwen2.5-omni:./no", "no folder")):
+        with pytest.raises(ValueError, match=says):
+            known(name)
+    with pytest.raises(ValueError, match="takes no parts"):
+        known("hans", parts="video")
 
 
 def test_a_third_partys_factory_gets_the_options_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +276,7 @@ def test_a_third_partys_factory_gets_the_options_given(tmp_path: Path, monkeypat
 def test_missing_local_extra_is_one_clear_line() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from earwitness.models.load import load_model\n"
+        "from earwitness.models.load import known, load_model\n"
         "try:\n    load_model('qwen3-omni:somewhere')\n"
         "except ValueError as error:\n    print(error)\n"
     )
@@ -270,7 +288,7 @@ def test_missing_local_extra_is_one_clear_line() -> None:
 
 def test_names_and_controls_load_no_torch() -> None:
     code = (
-        "import sys; from earwitness.models.load import load_model; load_model('fake:hears');"
+        "import sys; from earwitness.models.load import known, load_model; load_model('fake:hears');"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

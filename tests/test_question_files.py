@@ -300,7 +300,7 @@ def test_parquet_rows_are_read_like_others(tmp_path: Path) -> None:
     (question,) = read_questions("video_mme", tmp_path / "test.parquet").questions
     assert question.choices[2] == "C. Berries."
     (tmp_path / "bad.parquet").write_bytes(b"not parquet at all")
-    with pytest.raises(ValueError, match=r"bad\.parquet, is no Parquet file"):
+    with pytest.raises(ValueError, match=r"bad\.parquet: is no Parquet file"):
         read_questions("video_mme", tmp_path / "bad.parquet")
 
 
@@ -428,7 +428,7 @@ def test_media_are_found_by_the_files_own_naming_and_missing_ones_are_named(tmp_
 def test_no_media_at_all_is_an_error_that_tells_what_to_do(tmp_path: Path) -> None:
     path = _json(tmp_path, [AVH])
     with pytest.raises(
-        ValueError, match=r"none of the media of its 1 clips are in .*\(wanted: 00001\.mp4\).*media=FOLDER"
+        ValueError, match=r"none of the media of its 1 clip are in .*\(wanted: 00001\.mp4\).*media=FOLDER"
     ):
         open_clips(f"avhbench:{path}")
     with pytest.raises(ValueError, match="no such media folder"):

@@ -25,6 +25,7 @@ from earwitness.export import media_name
 from earwitness.questions import wording
 from earwitness.records import Answer, Clip, Event, Fed, Intervention, Item, Judged, Row, Table, View, digest
 from earwitness.report import cells, charts, figures, players, telling, verdict
+from vega_words import warned
 
 CLASSES = ("bell", "drum", "bird", "siren", "horn", "clock")
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -313,6 +314,35 @@ def test_chart_intervals_are_those_of_the_statistics(watcher: list[Judged]) -> N
     assert point["chance"] == pytest.approx(1 / len(some[0].item.choices))
 
 
+def test_vega_warns_of_no_chart(watcher: list[Judged], page: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert warned(page.parent / "charts", capfd) == []
+    # One series alone of two, and rows of one line: heights are reckoned of what is drawn.
+    some = [j for j in watcher if j.item.question != "visual"]
+    assert warned(charts.charts(some, []), capfd) == []
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_rows_take_what_vega_lite_gives_them(rows: int) -> None:
+    """A height in pixels is the height that Vega-Lite reckons of the same step."""
+    import vl_convert
+
+    values = [{"row": f"{n}", "series": s, "x": n} for n in range(rows) for s in "ab"]
+    padding = {"paddingInner": 0.28, "paddingOuter": 0.15}
+    spec: dict[str, Any] = {
+        "data": {"values": values}, "mark": "bar",
+        "encoding": {
+            "y": {"field": "row", "type": "nominal", "scale": padding}, "x": {"field": "x", "type": "quantitative"},
+            "yOffset": {"field": "series", "type": "nominal", "scale": {"paddingInner": 0.15}},
+        },
+    }  # fmt: skip
+    pixels = charts.high(rows, 17 * (2 - 0.15) / (1 - 0.28), 0.28, 0.15)
+    drawn = [
+        re.sub(r"\d+\.\d+", lambda m: f"{float(m[0]):.6g}", vl_convert.vegalite_to_svg(json.dumps(spec | made)))
+        for made in ({"height": {"step": 17, "for": "offset"}}, {"height": pixels})
+    ]
+    assert drawn[0] == drawn[1]
+
+
 def test_chart_files_are_drawn(page: Path) -> None:
     folder = page.parent / "charts"
     for name in ("follow", "accuracy", "axes", "offsets", "confuse"):
@@ -590,7 +620,7 @@ def opened(browser: Any, path: Path) -> tuple[Any, list[str], list[str]]:
     tab, asked, troubles = browser.new_page(), [], []
     tab.on("request", lambda r: asked.append(r.url))
     tab.on("pageerror", lambda e: troubles.append(str(e)))
-    tab.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+    tab.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
     tab.goto(path.as_uri())
     return tab, asked, troubles
 

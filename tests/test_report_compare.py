@@ -19,6 +19,7 @@ from earwitness.cli import app
 from earwitness.records import Answer, Estimate, Item, Judged
 from earwitness.report import card, compared, telling
 from test_report_curves import stage, valid
+from vega_words import warned
 
 EVIL = "<script>document.title='owned'</script>"
 OLD, NEW = "old", "new"
@@ -135,6 +136,10 @@ def test_page_shows_both_verdicts_the_card_and_both_answers(page: Path) -> None:
     assert (page.parent / "charts" / "card-up.svg").is_file()
     assert (page.parent / "charts" / "follow-before.png").is_file()
     assert "MMA: which sense does it use?" in html
+
+
+def test_vega_warns_of_no_chart(page: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert warned(page.parent / "charts", capfd) == []
 
 
 def test_page_asks_nothing_of_the_network_and_escapes(page: Path) -> None:

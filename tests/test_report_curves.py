@@ -11,6 +11,7 @@ import pytest
 
 from earwitness import run as runs
 from earwitness.report import curves, stages
+from vega_words import warned
 
 EVIL = "<script>document.title='owned'</script>"
 RECIPE: dict[str, Any] = {
@@ -45,7 +46,7 @@ def drawn(folder: Path) -> list[str]:
     return [c.id for c in curves.charts(stages.read(folder))]
 
 
-def test_all_that_was_logged_is_drawn_and_nothing_else(tmp_path: Path) -> None:
+def test_all_that_was_logged_is_drawn_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sft = stage(
         tmp_path / "sft", [*valid(0.5, 0.7), *logged(5, loss=3.0, learning_rate=1.0, grad_norm=2.0, epoch=1.0)]
     )
@@ -58,6 +59,8 @@ def test_all_that_was_logged_is_drawn_and_nothing_else(tmp_path: Path) -> None:
     assert drawn(grpo) == ["reward", "rewards", "reward-spread", "kl", "entropy"]
     spec = next(c.spec for c in curves.charts(stages.read(grpo), "one-") if c.id == "one-rewards")
     assert set(spec["layer"][0]["encoding"]["color"]["scale"]["domain"]) == {"format", "arr"}
+    for folder in (sft, dpo, grpo):
+        assert warned(curves.charts(stages.read(folder)), capfd) == []
 
 
 def test_a_long_curve_is_thinned_to_means_and_keeps_its_mean(tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_the_best_is_the_earlier_of_equals_and_what_was_kept_is_said(tmp_path: P
     assert curves.validations(blind) is None
 
 
-def test_page_shows_recipe_with_its_source_and_escapes(tmp_path: Path) -> None:
+def test_page_shows_recipe_with_its_source_and_escapes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = stage(tmp_path / "s", [*valid(0.5, 0.7), *logged(60, loss=3.0)], model=EVIL, quotes={"rate": EVIL})
     html = curves.page(folder).read_text()
     assert "arXiv 2605.16403, appendix E" in html
@@ -99,6 +102,7 @@ def test_page_shows_recipe_with_its_source_and_escapes(tmp_path: Path) -> None:
     assert "&lt;script&gt;document.title" in html
     assert html.count("<script>") == 2
     assert sorted(p.name for p in (folder / "charts").glob("*.svg")) == ["loss.svg", "parts.svg", "valid.svg"]
+    assert warned(folder / "charts", capfd) == []
     bare = curves.page(stage(tmp_path / "bare", [])).read_text()
     assert "fewer than two points" in bare
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import small_traces as small
-from earwitness.report import charts, heat
+from earwitness.report import charts, heat, page
 from earwitness.report import inside as drawn
 from earwitness.stats import effects
 from earwitness.whitebox import effects as inner
 from earwitness.whitebox import joined
 from earwitness.whitebox.moments import GROUPS, Heat
+from vega_words import warned
 
 pytest.importorskip("pyarrow")
 
@@ -50,6 +51,29 @@ def test_charts_are_those_the_trace_has_data_for(inside: joined.Inside, found: l
     assert [c.id for c in drawn.charts(bare)] == ["trace-groups"]
     other = bare.picked([])
     assert drawn.charts(replace(other, items=())) == []
+
+
+def test_vega_warns_of_no_chart(
+    inside: joined.Inside, found: list[charts.Chart], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert warned([*found, *drawn.change_charts(inside, inside)], capfd) == []
+
+
+def test_a_browser_is_told_nothing_of_the_charts_it_draws(browser: Any, tmp_path: Path) -> None:
+    """Those of several panels too, which cannot be as wide as their box."""
+    html = page.build(small.write(tmp_path / "small", 18))
+    said: list[str] = []
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.on("console", lambda m: said.append(m.text))
+    tab.goto(html.as_uri())
+    for _ in range(600):
+        made = tab.evaluate("['.plot', '.live svg'].map(s => document.querySelectorAll(s).length)")
+        if made[0] == made[1] > 5:
+            break
+        tab.wait_for_timeout(50)
+    assert made[0] == made[1] > 5
+    tab.close()
+    assert said == []
 
 
 def test_bands_are_those_of_the_statistics(inside: joined.Inside, found: list[charts.Chart]) -> None:

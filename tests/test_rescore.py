@@ -212,7 +212,7 @@ def test_repeated_ids_stay_apart_and_repeated_rows_are_read_once(tmp_path: Path)
         {"id": "00191.mp4", "question": "Is there a dog sound?", "answer": "yes", "pred": "yes"},
     ]
     found = rescore.read(rows_file(tmp_path / "avcd.jsonl", rows))
-    assert found.notes == ("1 rows stood there twice, word for word: read once",)
+    assert found.notes == ("1 row stood there twice, word for word: read once",)
     assert len({r.item.id for r in found.replies}) == 3
     assert {r.item.source for r in found.replies} == {"00191"}, "one clip is one cluster"
 

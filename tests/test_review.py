@@ -570,15 +570,65 @@ def test_votes_go_to_label_studio_and_come_back_the_same(clips: Path, tmp_path: 
         "ranges": [{"start": 26, "end": 26}], "timelinelabels": ["seen 1"]
     }  # fmt: skip
     added, notes = review.import_label_studio(whole, exported, tmp_path / "b")
-    assert (added, notes) == ({"anna": 3, "bob": 1}, [])
-    assert review.import_label_studio(whole, exported, tmp_path / "b")[0] == {"anna": 0, "bob": 0}
+    assert (added, notes) == ({"anna": (3, 0, 0), "bob": (1, 0, 0)}, [])
 
     def content(home: Path) -> dict[str, list[Any]]:
-        blank = {"id": "", "at": ""}
-        return {k: sorted((msgspec.structs.replace(v, **blank) for v in votes), key=lambda v: v.clip)
-                for k, votes in review_votes.read_votes(home).items()}  # fmt: skip
+        return {k: sorted(votes, key=lambda v: v.clip) for k, votes in review_votes.read_votes(home).items()}
 
-    assert content(tmp_path / "b") == content(tmp_path / "a")
+    for home in (tmp_path / "b", tmp_path / "a"):  # also where they went out from, nothing is new
+        assert review.import_label_studio(whole, exported, home)[0] == {"anna": (0, 3, 0), "bob": (0, 1, 0)}
+        assert content(home) == content(tmp_path / "a")
+    # As an export of before votes carried ids: told by what they say.
+    for task in (tasks := json.loads(exported.read_text())):
+        for annotation in task.get("annotations", ()):
+            for result in annotation["result"]:
+                if result["from_name"] == "verdict":
+                    result["meta"]["text"][0] = result["meta"]["text"][0].partition(",")[0]
+    exported.write_text(json.dumps(tasks))
+    assert review.import_label_studio(whole, exported, tmp_path / "a")[0] == {"anna": (0, 3, 0), "bob": (0, 1, 0)}
+
+
+def test_an_old_export_replaces_no_newer_vote(clips: Path, tmp_path: Path) -> None:
+    home, out = tmp_path / "v", tmp_path / "ls"
+    claimed = {"path": str(clips / "beep.mp4"), "events": [{"what": "bell", "seen": 1.0, "heard": 1.0}]}
+
+    def said() -> tuple[int, bool, str]:
+        votes = review_votes.read_votes(home)["anna"]
+        return len(votes), votes[-1].accept, votes[-1].comment
+
+    def back(change: Any, updated: str) -> Any:
+        (task,) = (t for t in json.loads((out / "tasks.json").read_text()) if t["data"]["clip"] == "beep")
+        for annotation in task["annotations"]:
+            annotation.update(id=5, updated_at=updated)  # Label Studio dates what it imports anew
+            change(annotation["result"])
+        (tmp_path / "x.json").write_text(json.dumps([task]))
+        return review.import_label_studio(tmp_path / "q.jsonl", tmp_path / "x.json", home)[0]["anna"]
+
+    def moved(result: list[Any]) -> None:
+        at = next(r for r in result if r["type"] == "timelinelabels")["value"]["ranges"][0]
+        at.update(start=at["start"] + 1, end=at["end"] + 1)
+
+    (tmp_path / "q.jsonl").write_text(json.dumps(claimed))
+    asked = review_queue.read(tmp_path / "q.jsonl").cases[0].clip
+    with Votes(home) as book:
+        book.add("anna", msgspec.structs.replace(vote(asked), at="2026-01-01T10:00:00Z"))
+    review.label_studio(tmp_path / "q.jsonl", out, home, prefix="https://x/", votes=True)
+    with Votes(home) as book:
+        newer = vote(asked, False, comment="a voice-over")
+        book.add("anna", msgspec.structs.replace(newer, at="2026-01-03T10:00:00Z"))
+    assert back(lambda _: None, "2026-01-05T10:00:00.1Z") == (0, 1, 0)  # the first vote, as it was
+    assert back(moved, "2026-01-02T10:00:00.1Z") == (0, 0, 1)
+    assert back(moved, "") == (0, 0, 1)
+    assert said() == (2, False, "a voice-over")
+    assert back(moved, "2026-01-05T10:00:00.1Z") == (1, 0, 0)  # changed over there, after that
+    assert back(moved, "2026-01-05T10:00:00.1Z") == (0, 1, 0)
+    assert said() == (3, True, "")
+    (tmp_path / "q.jsonl").write_text(json.dumps({**claimed, "heard": ["horn"]}))
+    relabelled = review_queue.read(tmp_path / "q.jsonl").cases[0].clip
+    with Votes(home) as book:
+        book.add("anna", msgspec.structs.replace(vote(relabelled), at="2026-01-06T10:00:00Z"))
+    assert back(lambda r: [moved(r), moved(r)], "2026-01-07T10:00:00.1Z") == (0, 0, 1)  # on the earlier claim
+    assert said()[0] == 4
 
 
 def test_without_votes_the_tasks_are_blind(clips: Path, tmp_path: Path) -> None:
@@ -1027,12 +1077,12 @@ def test_the_verb_exports_imports_and_refuses(clips: Path, tmp_path: Path) -> No
     (tmp_path / "q.jsonl").write_text(json.dumps({"path": str(clips / "beep.mp4")}))
     args = ["review", str(tmp_path / "q.jsonl"), "--votes", str(tmp_path / "w")]
     done = run.invoke(app, [*args, "--export", str(tmp_path / "ls"), "--to", "label-studio"])
-    assert (done.exit_code, "1 tasks" in done.output) == (0, True)
+    assert (done.exit_code, "1 task, and" in done.output) == (0, True)
     tasks = json.loads((tmp_path / "ls/tasks.json").read_text())
     tasks[0]["annotations"] = [annotated(tasks[0])]
     (tmp_path / "back.json").write_text(json.dumps(tasks))
     done = run.invoke(app, [*args, "--import", str(tmp_path / "back.json")])
-    assert (done.exit_code, "user 3: 1 new votes" in done.output) == (0, True)
+    assert (done.exit_code, "user 3: 1 new vote, 0 known, 0 older" in done.output) == (0, True)
     for wrong in (
         ["review", str(tmp_path / "nothing")],
         ["review", str(clips), "--export", "x", "--import", "y"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earwitness import run as runs
-from earwitness.records import Answer
+from earwitness.records import Answer, how_many
 
 
 def _answers(n: int) -> list[Answer]:
@@ -54,3 +54,8 @@ def test_a_retried_answer_replaces_the_failure(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(runs.RunError, match=r"no run\.json"):
         runs.read_info(tmp_path)
+
+
+def test_a_count_is_said_with_its_noun() -> None:
+    assert [how_many(n, "clip") for n in (0, 1, 2, 2000)] == ["0 clips", "1 clip", "2 clips", "2,000 clips"]
+    assert [how_many(n, "clip has", "clips have") for n in (1, 3)] == ["1 clip has", "3 clips have"]

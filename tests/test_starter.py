@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import lzma
 import struct
 import subprocess
@@ -36,7 +37,8 @@ def core() -> list[Source]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> building.Started:
     some = [s for s in table.read() if s.id in SOME or s.id == "pig-sardin"]
-    return building.build(tmp_path_factory.mktemp("starter") / "set", sources=some, per_source=1)
+    home = tmp_path_factory.mktemp("starter") / "set"
+    return building.build(home, sources=some, per_source=1, command="earwitness curate starter")
 
 
 # --- the table
@@ -290,6 +292,7 @@ def test_the_same_command_goes_on_and_another_one_does_not(built: building.Start
     again = building.build(built.folder, sources=some, per_source=1)
     assert path.stat().st_mtime_ns == before
     assert [c.id for c in again.clips] == ["cow-1"]
+    assert json.loads((built.folder / "starter.json").read_text())["command"] == "earwitness curate starter"
     with pytest.raises(runs.RunError, match="another clips"):
         building.build(built.folder, sources=some, per_source=2)
 

@@ -38,6 +38,11 @@ REFUSED = "REFUSED"
 NONE_OF_THE_ABOVE = "None of the above"
 
 
+def how_many(n: int, thing: str, things: str = "") -> str:
+    """A count with its noun: ``1 clip``, ``2,000 clips``; ``things`` where the plural takes more than an s."""
+    return f"{n:,} {thing if n == 1 else things or f'{thing}s'}"
+
+
 def digest(*parts: object) -> str:
     """Stable 16-hex-digit content hash of the parts' text forms (bytes and arrays by content)."""
     h = hashlib.sha256()

@@ -11,6 +11,7 @@ import typer
 
 from earwitness.cli.app import RunFolder, app, fail, pair
 from earwitness.cli.auditing import _command
+from earwitness.records import how_many
 from earwitness.terminal import bar, out, plain, show_tables
 
 SetFolder = Annotated[Path, typer.Option("--out", "-o", help="folder of the training set")]
@@ -117,7 +118,10 @@ def references(
             )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         fail(error)
-    out.print(f"{found.made} pairs of {folder} have a reference by {plain(found.model)}", highlight=False)
+    out.print(
+        f"{how_many(found.made, 'pair')} of {folder} with a reference by {plain(found.model)}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     for name, why in list(found.failed.items())[:5]:
         out.print(f"[yellow]note:[/] {name} has none: {plain(why)}", highlight=False, soft_wrap=True)
     if len(found.failed) > 5:

@@ -33,8 +33,25 @@ RunFolder = Annotated[Path, typer.Argument(help="the folder of a run (an audit's
 
 def fail(message: object, code: int = 2) -> NoReturn:
     """Say what is wrong on stderr and exit."""
-    err.print(f"[bold red]error:[/] {plain(message)}", highlight=False, soft_wrap=True)
+    said = in_words(message) if isinstance(message, OSError) else message
+    err.print(f"[bold red]error:[/] {plain(said)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def in_words(error: OSError) -> str:
+    """An error of the file system: which file, and what is wrong with it, without its number.
+
+    >>> in_words(FileNotFoundError(2, "No such file or directory", "nodir/x.png"))
+    'nodir/x.png: no such file or directory'
+    """
+    name = error.filename2 or error.filename  # of a file that is moved: where to
+    if name is None or not error.strerror:
+        return str(error)
+    if isinstance(error, FileExistsError) and Path(name).is_file():
+        return f"{name}: is a file; wants a folder"
+    if isinstance(error, IsADirectoryError):
+        return f"{name}: is a folder; wants a file"
+    return f"{name}: {error.strerror[0].lower()}{error.strerror[1:]}"
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -49,7 +49,8 @@ def audit(
         bool, typer.Option("--trace", help="then look inside, as `trace` does (local models)", rich_help_panel=MORE)
     ] = False,
     workers: Annotated[
-        int, typer.Option(help="processes with a model each, one a GPU (docs/scale.md)", rich_help_panel=MORE)
+        int,
+        typer.Option(min=1, help="processes with a model each, one a GPU (docs/scale.md)", rich_help_panel=MORE),
     ] = 1,
     executor: Annotated[
         Literal["process", "ray"],

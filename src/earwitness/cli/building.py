@@ -59,8 +59,11 @@ def ontology(
         found = funnel.select(
             graph, folder, segments=segments, labels=labels, label_map=label_map, hand=hand or DECISIONS,
             media=media, wanted=funnel.choices(dict(pair(s) for s in setting or [])), compare=compare,
+            command=_command(),
         )  # fmt: skip
-        if media is not None:  # lengths and loudness are for `curate card`: to decode all of them takes its time
+        if (
+            folder / "labels.jsonl" in found.files and media is not None
+        ):  # lengths and loudness are for `curate card`: to decode all of them takes its time
             found.files.append(dataset.build(folder, measure=False))
     except (ValueError, OSError) as error:
         fail(error)

@@ -11,6 +11,7 @@ import typer
 from earwitness.cli.app import Out, fail, pair
 from earwitness.cli.auditing import _command
 from earwitness.cli.building import Settings, curate
+from earwitness.records import how_many
 from earwitness.terminal import bar, err, out, plain, show_tables
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def check(
         err.print(f"[yellow]note:[/] {plain(note)}", highlight=False, soft_wrap=True)
     counts = made.counts
     out.print(
-        f"{counts['passed']:,} clips passed, {counts['dropped']:,} dropped, {counts['undecided']:,} undecided",
+        f"{how_many(counts['passed'], 'clip')} passed, {counts['dropped']:,} dropped, {counts['undecided']:,} "
+        "undecided",
         highlight=False,
     )
     out.print(f"{folder / 'labels.jsonl'}", highlight=False, soft_wrap=True)

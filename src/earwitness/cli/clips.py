@@ -71,7 +71,7 @@ def render(
 @app.command("foley", epilog="Example: `earwitness foley --n 12 --out clips/`")
 def foley_command(
     folder: Out,
-    n: Annotated[int, typer.Option("--n", help="clips")] = 12,
+    n: Annotated[int, typer.Option("--n", min=1, help="clips")] = 12,
     seed: Seed = 0,
     kind: Annotated[Literal["natural", "impact"], typer.Option(help="what happens")] = "natural",
     sources: Annotated[int, typer.Option(help="things that sound in a scene: 1, 2 or 3")] = 1,

@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table as Grid
 
 from earwitness.cli.app import app, fail
+from earwitness.records import how_many
 from earwitness.terminal import out, plain
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def lint(
 
 
 def _show(report: Report) -> None:
-    of = f"{report.rows:,} rows, {report.sources:,} source clips"
+    of = f"{how_many(report.rows, 'row')}, {how_many(report.sources, 'source clip')}"
     grid = Grid(
         title=f"[bold]{plain(report.name)}[/]: {report.form}, {of}",
         title_justify="left",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from earwitness.cli.app import Model, app, fail, pair
+from earwitness.records import how_many
 from earwitness.terminal import bar, err, out, plain, show_tables
 
 UNTRUE = (
@@ -198,7 +199,7 @@ def _training_set(
     rows = ", ".join(f"{n} in {split}" for split, n in done.rows.items())
     repeated = f", {done.repeated} on an item that has a row" if done.repeated else ""
     return (
-        f"{target}: rows: {rows}{repeated}; {done.files} videos; sh {target}/run_{stage}.sh trains",
+        f"{target}: rows: {rows}{repeated}; {how_many(done.files, 'video')}; sh {target}/run_{stage}.sh trains",
         done.left_out,
     )
 

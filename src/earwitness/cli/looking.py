@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.app import RunFolder, app, fail
+from earwitness.records import how_many
 from earwitness.terminal import bar, err, out, plain, show_tables
 
 Copy = Annotated[
@@ -45,19 +46,20 @@ def trace(
     except KeyboardInterrupt:
         err.print("\nstopped; what is traced is kept: the same command goes on")
         raise typer.Exit(130) from None
-    out.print(f"{found.items} items traced, {found.new} of them now", highlight=False)
+    out.print(f"{how_many(found.items, 'item')} traced, {found.new} of them now", highlight=False)
     if found.drift is not None:
         out.print(f"replayed answers are as likely as when they were given: {found.drift:.2g} nats a token apart")
     if found.far:
         err.print(
-            f"[yellow]warning:[/] {found.far} of {found.new} answers are not what this copy would say with that "
+            f"[yellow]warning:[/] {found.far} of {how_many(found.new, 'answer')} are not what this copy would say "
+            "with that "
             "probability: other weights, other media, or a quantised server. Do not trust what is inside.",
             highlight=False,
         )
     for item, why in list(found.failed.items())[:5]:
         err.print(f"[yellow]not traced:[/] {item}: {plain(why)}", highlight=False, soft_wrap=True)
     if found.failed:
-        err.print(f"{len(found.failed)} items could not be traced", highlight=False)
+        err.print(f"{how_many(len(found.failed), 'item')} could not be traced", highlight=False)
     out.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 

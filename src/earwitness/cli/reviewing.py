@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from earwitness.cli.app import app, fail
+from earwitness.records import how_many
 from earwitness.terminal import err, out, plain, show_tables
 
 
@@ -23,7 +24,7 @@ def review(
     votes: Annotated[
         Path | None, typer.Option(help="folder of the votes; default: review/ beside the manifest")
     ] = None,
-    need: Annotated[int, typer.Option("--annotators", help="who must judge a clip before it can pass")] = 2,
+    need: Annotated[int, typer.Option("--annotators", min=1, help="who must judge a clip before it can pass")] = 2,
     export: Annotated[
         Path | None, typer.Option(help="do not serve: write what passed, and what not and why, into this folder")
     ] = None,
@@ -51,8 +52,12 @@ def review(
             raise ValueError("--export and --import: one at a time")
         if taken is not None:
             added, notes = people.import_label_studio(manifest, taken, votes)
-            for name, count in added.items():
-                out.print(f"{plain(name)}: {count} new votes", highlight=False)
+            for name, (new, known, older) in added.items():
+                kept = " (the newer one of the same person counts)" if older else ""
+                out.print(
+                    f"{plain(name)}: {how_many(new, 'new vote')}, {known} known, {older} older{kept}",
+                    highlight=False,
+                )
             for note in notes:
                 err.print(f"not taken: {plain(note)}", highlight=False, soft_wrap=True)
         elif export is not None and to == "labels":
@@ -61,7 +66,7 @@ def review(
             out.print(f"{export}", highlight=False, soft_wrap=True)
         elif export is not None:
             count = people.label_studio(manifest, export, votes, prefix=prefix, votes=to == "label-studio-votes")
-            out.print(f"{count} tasks, and config.xml: {export}", highlight=False, soft_wrap=True)
+            out.print(f"{how_many(count, 'task')}, and config.xml: {export}", highlight=False, soft_wrap=True)
         else:
             _serve(manifest, votes, seed, host, port, need)
     except (ValueError, OSError) as error:
@@ -77,8 +82,9 @@ def _serve(manifest: Path, votes: Path | None, seed: int | None, host: str, port
 
         def ready(url: str) -> None:
             out.print(
-                f"{len(desk.queue.cases):,} clips to judge at {url}; Ctrl-C stops", highlight=False, soft_wrap=True
-            )
+                f"{how_many(len(desk.queue.cases), 'clip')} to judge at {url}; Ctrl-C stops",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
             for name, done, link in people.annotators(desk, url):
                 out.print(f"{plain(name)} goes on ({done:,} judged): {link}", highlight=False, soft_wrap=True)
 

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.app import Out, Seed, fail
+from earwitness.cli.auditing import _command
 from earwitness.cli.building import curate
+from earwitness.records import how_many
 from earwitness.terminal import bar, err, out, plain
 
 
@@ -40,6 +42,7 @@ def starter(
             task = shown.add_task("rendering", total=None, failed="")
             built = build(
                 folder, more=more, seed=seed, per_source=clips, packages=packages, witnesses=pair,
+                command=_command(),
                 told=lambda name: shown.update(task, description=f"fetching {name}"),
                 progress=lambda n, total: shown.update(task, description="rendering", completed=n, total=total),
             )  # fmt: skip
@@ -52,7 +55,8 @@ def starter(
         err.print(f"[yellow]note:[/] {plain(line)}", highlight=False, soft_wrap=True)
     kinds = len({n for c in built.clips for n in c.seen})
     out.print(
-        f"{len(built.clips)} clips of {len(built.sources)} pairs, {kinds} classes; {len(built.left_out)} left out "
+        f"{how_many(len(built.clips), 'clip')} of {how_many(len(built.sources), 'pair')}, "
+        f"{how_many(kinds, 'class', 'classes')}; {len(built.left_out)} left out "
         f"(left_out.csv); credits: {folder / 'CREDITS.md'}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

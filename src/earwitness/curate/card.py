@@ -33,7 +33,7 @@ from earwitness.curate.lint import lint
 from earwitness.curate.manifest import Variant
 from earwitness.datasets import folder as labelled
 from earwitness.datasets.labels import LabelsError, clip_of, rows
-from earwitness.records import Clip, Row, Table
+from earwitness.records import Clip, Row, Table, how_many
 
 PLACE = "card"  # folder beside the page: charts, and the log of what was measured for it
 SAMPLES = "samples.jsonl"  # of a selection whose videos are not there
@@ -129,6 +129,8 @@ def _labels(place: Path) -> Path:
         return place
     if not place.is_dir():
         raise ValueError(f"{place}: no such folder or labels file")
+    if (place / "run.json").exists():
+        raise ValueError(f"{place} is the folder of a run: that has a report, `earwitness report {place}`")
     found = [place / name for name in labelled.LABELS if (place / name).exists()]
     if len(found) > 1:
         raise ValueError(f"{place} has {' and '.join(f.name for f in found)}: name the one to read")
@@ -260,14 +262,14 @@ def _linted(folder: Path, file: Path) -> Iterator[Table]:
 
 def _figures(card: Card) -> Iterator[Figure]:
     n, sources = len(card.clips), len({c.cluster for c in card.clips})
-    yield Figure("Clips", f"{n:,}", f"of {sources:,} source recordings.")
+    yield Figure("Clips", f"{n:,}", f"of {how_many(sources, 'source recording')}.")
     if not n:
         return
     counts = [max(pair) for pair in card.classes.values()]
     yield Figure(
         "Classes", f"{len(counts):,}",
-        f"from {min(counts):,} to {max(counts):,} clips each; as even as {card_tables.evenness(counts):.1f} "
-        "equally common ones." if counts else "",
+        f"from {min(counts):,} to {how_many(max(counts), 'clip')} each; as even as "
+        f"{card_tables.evenness(counts):.1f} equally common ones." if counts else "",
     )  # fmt: skip
     if card.measured:
         total = sum(m.seconds for m in card.measured.values())
@@ -312,7 +314,10 @@ def _limits(card: Card, missing: Sequence[Clip], broken: Mapping[str, str]) -> I
     n = len(card.clips)
     checks = [s.check for s in card.history if s.check is not None]
     if waiting := sum(check.counts.get("undecided", 0) for check in checks):
-        yield f"{waiting:,} clips are undecided and wait for people (`earwitness review` on undecided.jsonl)."
+        yield (
+            f"{how_many(waiting, 'clip is undecided and waits', 'clips are undecided and wait')} for people "
+            "(`earwitness review` on undecided.jsonl)."
+        )
     if not n:
         yield "The set is empty: no clip passed."
         return
@@ -327,19 +332,24 @@ def _limits(card: Card, missing: Sequence[Clip], broken: Mapping[str, str]) -> I
     if "people" not in card.done:
         yield "No person has judged the clips (`earwitness review`); MMA-Bench's people threw out 40 % of theirs."
     if missing:
-        yield f"The files of {len(missing):,} of {n:,} clips are not there, for example {missing[0].path}."
+        yield (
+            f"The files of {len(missing):,} of {how_many(n, 'clip')} are not there, for example {missing[0].path}."
+        )
     if broken:
         name, why = next(iter(broken.items()))
-        yield f"{len(broken):,} clips cannot be decoded, for example {name}: {why}."
+        yield f"{how_many(len(broken), 'clip')} cannot be decoded, for example {name}: {why}."
     if lacking := n - len(card.measured) - len(missing) - len(broken):
-        yield f"Lengths and loudness of {lacking:,} clips were not measured."
+        yield f"Lengths and loudness of {how_many(lacking, 'clip')} were not measured."
     elif card.measured and not any(v.check == "duplicate" for v in card.verdicts):
         yield "Equal clips were found by equal content alone; near copies (cut or encoded anew) may be left."
     if unknown := sum(c.licence == "unknown" for c in card.clips):
-        yield f"The licence of {unknown:,} of {n:,} clips is unknown: they may not be passed on."
+        yield f"The licence of {unknown:,} of {how_many(n, 'clip')} is unknown: they may not be passed on."
     owed = sum(c.licence.upper().replace("-", " ").startswith("CC BY") for c in card.clips)
     if owed and not card.credits:
-        yield f"The licences of {owed:,} clips ask for credit, and no file here names the makers (CREDITS.md)."
+        yield (
+            f"{how_many(owed, 'clip is under a licence that asks', 'clips are under licences that ask')} for "
+            "credit, and no file here names the makers (CREDITS.md)."
+        )
     few = [name for name, pair in card.classes.items() if max(pair) < FEW]
     if few:
         yield (

@@ -1,8 +1,8 @@
 """How a set came to be: the steps before it, as far as their folders can be found, and how many clips each left.
 
-A set names what it was made from (``set.json``, ``check.json``), and that may name what came before. The steps are
-followed back, so that the card of a set of twins shows the whole way: from a data set's segments, over the checks,
-to what is in the folder (Table 1 of arXiv 2511.22826).
+A set names what it was made from (``set.json``, ``check.json`` ...), and that may name what came before. The steps
+are followed back, so that the card of a set of twins shows the whole way: from a data set's segments, over the
+checks, to what is in the folder (Table 1 of arXiv 2511.22826).
 
 Functions: ``history`` -> steps, first one first; ``funnel`` -> rungs.
 """
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,8 +23,21 @@ from earwitness.curate.checks import files as checked
 from earwitness.curate.checks.outcome import Rung, spoken
 from earwitness.curate.manifest import Info as SetInfo
 
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 DEEP = 6  # steps followed back at most: a folder that names itself would go on for ever
 NAMES = re.compile(r"(the very same \w+ as|times its donor|clip) \S+")
+
+
+# The records of which the card says no more than how they came to be.
+RECORDS = {
+    "selection.json": "curate ontology", "events.json": "curate events", "starter.json": "curate starter",
+}  # fmt: skip
+
+
+class _Record(msgspec.Struct):
+    command: str = ""
+    clips: str | int = ""  # of a starter set: how many clips a pair has
+    versions: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class Step:
     """One making in the history: its folder, its verb, and the record that it left."""
 
     folder: Path
-    verb: str  # "curate ontology", "curate check", "curate twins"; "" = labels by other means
+    verb: str  # "curate ontology", "curate check", "curate twins" ...; "" = labels by other means
     clips: str = ""  # what it was made from, as its record says
     command: str = ""
     versions: tuple[tuple[str, str], ...] = ()
@@ -60,6 +73,11 @@ def _step(folder: Path) -> Step:
     check = checked.read_info(folder)
     if check is not None:
         return Step(folder, "curate check", check.clips, check.command, tuple(check.versions.items()), check=check)
+    for name, verb in RECORDS.items():
+        if (record := _decoded(folder / name, _Record)) is not None:
+            came = record.clips if isinstance(record.clips, str) else ""
+            return Step(folder, verb, came, record.command, tuple(record.versions.items()))
+    # A selection of before it kept a record.
     if (folder / "funnel.csv").exists() and (folder / "classes.csv").exists():
         return Step(folder, "curate ontology")
     return Step(folder, "")
@@ -67,11 +85,14 @@ def _step(folder: Path) -> Step:
 
 def _set_info(folder: Path) -> SetInfo | None:
     """The record of a set of twins; None where set.json is missing, or of another making (a training set)."""
-    path = folder / "set.json"
+    return _decoded(folder / "set.json", SetInfo)
+
+
+def _decoded(path: Path, kind: type[Kind]) -> Kind | None:
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SetInfo)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except msgspec.MsgspecError:
         return None
 

@@ -18,7 +18,7 @@ from earwitness.curate.checks.verdict import Verdict
 from earwitness.curate.jobs import Measured
 from earwitness.curate.lint import Report
 from earwitness.questions import clean
-from earwitness.records import Cell, Clip, Row, Table
+from earwitness.records import Cell, Clip, Row, Table, how_many
 
 HASHES = (
     ("the very same sound", "audio_hash"), ("the very same picture", "video_hash"),
@@ -62,7 +62,7 @@ def contents(clips: Sequence[Clip], measured: Mapping[str, Measured]) -> Table:
         id="card_contents", title="Lengths, loudness, pictures", columns=("least", "median", "most", "clips"),
         rows=tuple(rows), unit="mixed",
         caption="Measured on the decoded clips; loudness by ITU-R BS.1770 at 16 kHz mono. "
-        + (f"{silent} clips are silent or without a track, and have no loudness." if silent else "None is silent."),
+        + (f"{how_many(silent, 'clip')} silent or without a track: no loudness." if silent else "None is silent."),
     )  # fmt: skip
 
 
@@ -80,7 +80,10 @@ def splits(clips: Sequence[Clip]) -> Table:
         rows.append(Row(side, (len(mine), len({c.cluster for c in mine}), len(kinds))))
     caption = "No source recording stands in two splits."
     if torn:
-        caption = f"{len(torn)} source recordings stand in two splits ({', '.join(torn[:NAMED])}): a leak."
+        caption = (
+            f"{how_many(len(torn), 'source recording stands', 'source recordings stand')} in two splits "
+            f"({', '.join(torn[:NAMED])}): a leak."
+        )
     elif len(sides) == 1:
         caption = "There is one split only."
     return Table(
@@ -169,7 +172,7 @@ def findings(report: Report) -> Table:
     idle = [f.check for f in report.findings if f.verdict not in order]
     rows = [Row(f.check, (f.verdict, f"{f.found:,} of {f.total:,}", f.says)) for f in kept]
     return Table(
-        id=f"card_lint_{report.form}", title=f"{report.name} ({report.form}, {report.rows:,} rows)",
+        id=f"card_lint_{report.form}", title=f"{report.name} ({report.form}, {how_many(report.rows, 'row')})",
         columns=("verdict", "rows at fault", "what was found"), rows=tuple(rows), unit="mixed",
         caption=f"Did not apply: {', '.join(idle)}." if idle else "",
     )  # fmt: skip

@@ -24,6 +24,7 @@ import msgspec
 
 from earwitness.curate.ontology import LICENCE, SOURCE
 from earwitness.datasets.labels import nearest
+from earwitness.records import how_many
 
 HERE = Path(__file__).parent
 DECISIONS = HERE / "mma_decisions.csv"
@@ -148,7 +149,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
             continue
         if len(fields) != len(names):
             raise ValueError(
-                f"{path.name}, line {head + reader.line_num}: has {len(fields)} fields, the header {len(names)} (a "
+                f"{path.name}, line {head + reader.line_num}: has {how_many(len(fields), 'field')}, the header "
+                f"{len(names)} (a "
                 f"name with a comma must be quoted)"
             )
         yield head + reader.line_num, {n: f.strip() for n, f in zip(names, fields, strict=True)}
@@ -177,7 +179,8 @@ def write(table: ClassTable, path: Path) -> None:
     text.write(
         f"# Class file {table.version} of Earwitness: what became of each node of the AudioSet ontology.\n"
         f"# Derived from the {SOURCE} (nodes {table.origin}); this file is under {LICENCE} as well.\n"
-        f"# {len(table.classes)} classes. Rules: earwitness.curate.pruning; decisions by hand: mma_decisions.csv.\n"
+        f"# {how_many(len(table.classes), 'class', 'classes')}. Rules: earwitness.curate.pruning; decisions by "
+        "hand: mma_decisions.csv.\n"
     )
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(COLUMNS)

@@ -9,6 +9,7 @@
     OUT/labels_map.csv  what each label of another data set means, or the nearest names
     OUT/counts.csv      samples of each class, and what the others were lost to
     OUT/funnel.csv      the counts at every step
+    OUT/selection.json  what was asked for, by which command, and the counts
 
 Functions: ``select``, ``choices`` (settings by name), ``readings`` (the same under other readings of the paper).
 """
@@ -16,9 +17,11 @@ Functions: ``select``, ``choices`` (settings by name), ``readings`` (the same un
 from __future__ import annotations
 
 import csv
+import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from earwitness.curate.pruning import Rules, pruned
 from earwitness.curate.samples import Chosen, Reading, Segment
 from earwitness.datasets.folder import LABELS
 from earwitness.datasets.labels import nearest
-from earwitness.records import Cell, Row, Table, digest
+from earwitness.records import Cell, Row, Table, digest, how_many
 
 # arXiv 2511.22826: labels and classes of appendix A.1; samples before and after, of table 7, by the number before.
 PAPER_LABELS, PAPER_CLASSES = 527, 61
@@ -74,6 +77,21 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
     reading: Reading = Reading()
     split: str = "test"
+
+
+class Info(msgspec.Struct, kw_only=True):
+    """``selection.json``; paths as given on the command line, "" where not given."""
+
+    ontology: str
+    clips: str = ""  # the segments, or the labels
+    label_map: str = ""
+    hand: str = ""  # "" = ours
+    media: str = ""
+    wish: Choices
+    class_file: str
+    counts: dict[str, int] = {}
+    command: str = ""
+    versions: dict[str, str] = {}
 
 
 @dataclass
@@ -119,6 +137,7 @@ def select(
     media: Path | None = None,
     wanted: Choices | None = None,
     compare: bool = False,
+    command: str = "",
 ) -> Selection:
     """Prune an ontology, choose samples by it, and count.
 
@@ -131,6 +150,7 @@ def select(
     hand : decisions by hand on the ontology (``classes.decisions``); the default is ours, mma-1.
     media : a folder with the videos; then labels.jsonl has those that are there, and the others are counted.
     compare : also count under other readings of the paper (needs ``segments``).
+    command : as typed, for the record.
 
     Raises ValueError for anything that cannot be read, naming file and line.
     """
@@ -140,6 +160,8 @@ def select(
         raise ValueError(f"--map {label_map}: decides on the names of --labels, which is not given")
     if media is not None and segments is None and labels is None:
         raise ValueError(f"--media {media}: whose videos? Give --segments or --labels as well")
+    if media is not None and not media.is_dir():
+        raise ValueError(f"--media {media}: no such folder")
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: is a file; wants a folder")
     given = None if labels is None else Path(labels)
@@ -150,8 +172,7 @@ def select(
     chose = wanted or Choices()
     graph = read(ontology)
     made = classes.decisions(hand)
-    version = _version(chose.rules, made)
-    result = Selection(pruned(graph, chose.rules, made, version=version))
+    result = Selection(pruned(graph, chose.rules, made, version=_version(chose.rules, made)))
     found: Sequence[Segment] = ()
     if segments is not None:
         found = samples.read_segments(segments, graph, split=chose.split)
@@ -170,6 +191,12 @@ def select(
         result.tables.append(readings(graph, found, made))
     if out is not None:
         _write(result, out, media, graph, labels)
+        own = Path(hand) != classes.DECISIONS
+        _record(result, out, Info(
+            ontology=str(ontology), clips=str(segments or labels or ""), label_map=str(label_map or ""),
+            hand=str(hand) if own else "", media=str(media or ""), wish=chose, class_file=result.table.version,
+            command=command,
+        ))  # fmt: skip
     return result
 
 
@@ -188,7 +215,8 @@ def _said(found: LabelFile) -> list[str]:
     ]
     if lines:
         lines.append(
-            f"{len(lines)} of {len(found.matches)} labels are unknown: decide with --map FILE (label,name)"
+            f"{len(lines)} of {how_many(len(found.matches), 'label')} are unknown: decide with --map FILE "
+            "(label,name)"
         )
     return lines
 
@@ -330,7 +358,7 @@ def _write(result: Selection, out: Path, media: Path | None, graph: Ontology, so
         runs.write_lines(out / "labels.jsonl", there)
         result.files.append(out / "labels.jsonl")
     if media is not None:
-        result.notes.append(f"{len(there)} of {len(clips)} samples have their video in {media}")
+        result.notes.append(f"{len(there)} of {how_many(len(clips), 'sample')} have their video in {media}")
         if missing:
             (out / "missing.txt").write_text("".join(f"{name}\n" for name in missing))
             result.notes.append(
@@ -345,6 +373,14 @@ def _write(result: Selection, out: Path, media: Path | None, graph: Ontology, so
          for name in result.table.classes),
     )  # fmt: skip
     result.files.append(out / "counts.csv")
+
+
+def _record(result: Selection, out: Path, info: Info) -> None:
+    info.counts = {"classes": len(result.table.classes)}
+    if result.chosen is not None:
+        info.counts |= {"samples": len(result.chosen.samples)}
+    info.versions = {"earwitness": version("earwitness"), "python": platform.python_version()}
+    runs.write_json(out / "selection.json", info)
 
 
 def _mapped(label: str, node: str, how: str, near: Sequence[str], graph: Ontology, table: ClassTable) -> list[Cell]:

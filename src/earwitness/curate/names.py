@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from earwitness.curate.ontology import Ontology, above, named
+from earwitness.records import how_many
 
 NEAR = 3  # names suggested beside an unknown label
 # Words that say that something sounds, not what: "playing accordion", "people coughing", "toilet flushing sound".
@@ -155,7 +156,8 @@ def read_map(path: str | Path, ontology: Ontology) -> dict[str, str]:
             continue
         if len(row) != 2:
             raise ValueError(
-                f"{path.name}, line {number}: wants label,name, got {len(row)} fields (an unquoted comma?)"
+                f"{path.name}, line {number}: wants label,name, got {how_many(len(row), 'field')} (an unquoted "
+                "comma?)"
             )
         label, name = (cell.strip() for cell in row)
         if label.casefold() in out:

@@ -12,7 +12,7 @@ import numpy as np
 
 from earwitness.curate.manifest import Variant
 from earwitness.curate.writing import Built
-from earwitness.records import Cell, Row, Table
+from earwitness.records import Cell, Row, Table, how_many
 
 APART = {0: "the same class", 1: "of one parent", 2: "of one root", 3: "of different roots", None: "unknown"}
 NAMED = 5  # clips that a line names
@@ -37,7 +37,7 @@ def _counts(built: Built) -> Table:
     total = [Row(r.label, (*r.cells, None if r.label == "classes" else _sum(r.cells))) for r in rows]
     return Table(
         id="set_counts", title="The set", columns=(*sides, "all"), rows=tuple(total), unit="count",
-        caption=f"{len(built.left_out)} clips are not in it: left_out.csv says why.",
+        caption=how_many(len(built.left_out), "clip is", "clips are") + " not in it: left_out.csv says why.",
     )  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def _kinship(built: Built) -> Table:
     return Table(
         id="set_kinship", title="Twins: the classes seen and heard are ...", columns=("twins", "share"),
         rows=tuple(rows), unit="mixed",
-        caption=f"Gains {_span([t.gain_db for t in built.twins])} dB. {pressed} donors need their peaks turned "
-        f"down; of those the loudness is off by {worst:.1f} LU at most. {looped} are looped.",
+        caption=f"Gains {_span([t.gain_db for t in built.twins])} dB. {how_many(pressed, 'donor')} with peaks "
+        f"turned down; of those the loudness is off by {worst:.1f} LU at most. {looped} are looped.",
     )  # fmt: skip
 
 
@@ -112,7 +112,9 @@ def lines(built: Built) -> list[str]:
     out = list(built.notes)
     for why, n in Counter(why for _, why in built.left_out).most_common():
         names = [i for i, other in built.left_out if other == why]
-        out.append(f"{n} clips left out: {why} ({', '.join(names[:NAMED])}{' ...' if n > NAMED else ''})")
+        out.append(
+            f"{how_many(n, 'clip')} left out: {why} ({', '.join(names[:NAMED])}{' ...' if n > NAMED else ''})"
+        )
     for name, why in list(built.failed.items())[:NAMED]:
         out.append(f"not written: {name}: {why}")
     if len(built.failed) > NAMED:

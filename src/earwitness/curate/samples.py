@@ -26,7 +26,7 @@ import msgspec
 
 from earwitness.curate.classes import ClassTable
 from earwitness.curate.ontology import Ontology, roots_of, specific
-from earwitness.records import Clip
+from earwitness.records import Clip, how_many
 
 SAID = 10  # mistakes reported at once
 LICENCE = "video: its owner's (YouTube); labels: CC-BY-4.0 (AudioSet)"
@@ -128,7 +128,8 @@ def read_segments(path: str | Path, ontology: Ontology, *, split: str = "") -> l
 def _segment(row: Sequence[str], ontology: Ontology, split: str) -> Segment:
     if len(row) != 4:
         raise ValueError(
-            f"wants YTID, start, end and labels, got {len(row)} fields (labels must be in one pair of quotation "
+            f"wants YTID, start, end and labels, got {how_many(len(row), 'field')} (labels must be in one pair of "
+            "quotation "
             f"marks; another data set's file goes into --labels)"
         )
     video, begin, stop, labels = (field.strip() for field in row)

@@ -32,7 +32,7 @@ import msgspec
 from earwitness.curate.classes import ClassTable, kin
 from earwitness.protocols.making import EDGE, donors, length
 from earwitness.questions import same
-from earwitness.records import Clip, digest
+from earwitness.records import Clip, digest, how_many
 
 QUIET = -60.0  # LUFS below which a sound is taken for silence: it would be noise once it is made louder
 TRIES = 5  # donors whose peaks are too high that are measured for one clip before it goes without
@@ -71,8 +71,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.n < 1 or self.uses < 0:
             raise ValueError(f"twins={self.n}, uses={self.uses}: wants at least one twin, and no negative uses")
-        if not 0 < self.within <= 20 or not 0 < self.loop <= 1:
-            raise ValueError(f"within={self.within} LU must be in (0, 20], loop={self.loop} in (0, 1]")
+        if not 0 < self.within <= 20:
+            raise ValueError(f"within={self.within:g}: wants LU above 0, at most 20")
+        if not 0 < self.loop <= 1:
+            raise ValueError(f"loop={self.loop:g}: wants a share above 0, at most 1")
 
 
 class Twin(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,9 +301,12 @@ def _said(pairs: Sequence[tuple[Clip, tuple[Clip, ...]]], wanted: Wanted) -> lis
     lines = []
     if none:
         lines.append(
-            f"{none} of {len(pairs)} clips have no donor of another source and class within {wanted.within:g} LU "
+            f"{none} of {how_many(len(pairs), 'clip')} have no donor of another source and class within "
+            f"{wanted.within:g} LU "
             f"and of enough length"
         )
     if fewer:
-        lines.append(f"{fewer} of {len(pairs)} clips have fewer than {wanted.n} donors of distinct classes")
+        lines.append(
+            f"{fewer} of {how_many(len(pairs), 'clip')} have fewer than {wanted.n} donors of distinct classes"
+        )
     return lines

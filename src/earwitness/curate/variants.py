@@ -18,7 +18,7 @@ from earwitness.interventions import backgrounds
 from earwitness.protocols import Settings, thud
 from earwitness.protocols.making import limited
 from earwitness.questions import same
-from earwitness.records import Clip, Intervention
+from earwitness.records import Clip, Intervention, how_many
 
 Planned = tuple[list[Variant], list[str]]
 
@@ -75,11 +75,13 @@ def shifts(clips: Sequence[Clip], band: tuple[float, float], seed: int) -> Plann
     lines = []
     if len(timed) < len(clips):
         lines.append(
-            f"{len(clips) - len(timed)} of {len(clips)} clips have no event that is seen and heard: not shifted"
+            f"{len(clips) - len(timed)} of {how_many(len(clips), 'clip')} have no event that is seen and heard: "
+            "not shifted"
         )
     if refused := sum(not moved[c.id] for c in timed):
         lines.append(
-            f"{refused} of {len(timed)} clips with events are not shifted: an event would leave the clip or meet "
+            f"{refused} of {how_many(len(timed), 'clip')} with events are not shifted: an event would leave the "
+            "clip or meet "
             f"another one, or there would be more late ones than early ones"
         )
     return out, lines
@@ -101,7 +103,7 @@ def modified(clips: Sequence[Clip], n: int, seed: int) -> Planned:
                     heard=(background,), source=clip.cluster, split=clip.split, licence=clip.licence,
                 )
             )  # fmt: skip
-    return out, [f"{len(used)} of {n} clips could have their sound replaced"] if len(used) < n else []
+    return out, [f"{len(used)} of {how_many(n, 'clip')} could have their sound replaced"] if len(used) < n else []
 
 
 def muted(scenes: Sequence[Scene]) -> list[Variant]:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from earwitness.records import Clip, Event
+from earwitness.records import Clip, Event, how_many
 
 COLUMNS = (
     "path", "id", "seen", "heard", "events", "stems", "donors", "start", "end", "source", "split", "licence",
@@ -114,7 +114,7 @@ def _csv(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
                 why = (
                     f"a {mark!r} inside a name must be quoted" if len(fields) > len(names) else "a field is missing"
                 )
-                wrong.append((line, f"has {len(fields)} fields, the header has {len(names)} ({why}?)"))
+                wrong.append((line, f"has {how_many(len(fields), 'field')}, the header has {len(names)} ({why}?)"))
             else:
                 out.append((line, {n: f.strip() for n, f in zip(names, fields, strict=True)}))
     except csv.Error as error:

@@ -17,7 +17,7 @@ from earwitness.datasets.folder import CLASSES, MEDIA, RELEASE
 from earwitness.datasets.question_file import QuestionFile
 from earwitness.protocols.making import in_list, shuffled
 from earwitness.questions import content_prompt
-from earwitness.records import Clip, Question
+from earwitness.records import Clip, Question, how_many
 
 SOURCE = "MMA-Bench's release (arXiv 2511.22826), by file names"
 LICENCE = "not stated"
@@ -58,7 +58,11 @@ def read(path: Path, media: Path | None = None) -> QuestionFile:
             )
         )  # fmt: skip
     others = len(files) - len(swapped)
-    notes = (f"{others} clips with other names are not asked about",) if others else ()
+    notes = (
+        (f"{how_many(others, 'clip with another name is', 'clips with other names are')} not asked about",)
+        if others
+        else ()
+    )
     return QuestionFile(
         name="mma_names",
         source=SOURCE,

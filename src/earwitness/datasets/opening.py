@@ -16,7 +16,7 @@ from earwitness.datasets.folder import read as read_folder
 from earwitness.datasets.question_clips import NAMED, QuestionClips, drawn
 from earwitness.datasets.question_file import QuestionFile
 from earwitness.foley.scenes import Difficulty
-from earwitness.records import Clip, ClipSet
+from earwitness.records import Clip, ClipSet, how_many
 
 # Of all: singles for "what do you hear", impacts whose moment is sharp, scenes of two and three with stems.
 SINGLES, IMPACTS = 0.4, 0.4
@@ -30,7 +30,10 @@ FORMATS = {
 }  # fmt: skip
 
 
-def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Path | None = None) -> ClipSet:
+def open_clips(
+    spec: str, *, limit: int | None = None, seed: int = 0, media: Path | None = None,
+    elsewhere: str = "name their folder with --set media=FOLDER",
+) -> ClipSet:  # fmt: skip
     """Clips for an audit; a question file's are a :class:`QuestionClips`, with its questions.
 
     Parameters
@@ -40,6 +43,7 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Pat
     limit : the most clips to take: from a folder the first ones in the order of the file, from a question file
         those drawn by ``seed``, balanced over its tasks.
     media : folder below which a question file's media are; default: beside the file, and below videos/ there.
+    elsewhere : what a caller's user can do where no media are there.
 
     Raises
     ------
@@ -48,15 +52,15 @@ def open_clips(spec: str, *, limit: int | None = None, seed: int = 0, media: Pat
         of a question file's media are there.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f"--limit {limit}: an audit needs at least one clip")
+        raise ValueError(f"--limit {limit}: wants at least one clip")
     if spec == "foley" or (spec.startswith("foley:") and not Path(spec).exists()):
         return _foley(DEFAULT if limit is None else limit, seed, *_which(spec))
     name, colon, file = spec.partition(":")
     if colon and not Path(spec).exists():
-        return _asked(read_questions(name, Path(file), media), Path(file), limit, seed, media)
+        return _asked(read_questions(name, Path(file), media), Path(file), limit, seed, media, elsewhere)
     if not Path(spec).exists():
         raise ValueError(
-            f"--clips {spec}: no such folder or labels file (the procedural clips are called: foley; a question "
+            f"{spec}: no such folder or labels file (the procedural clips are called: foley; a question "
             "file is given as FORMAT:FILE)"
         )
     clips = read_folder(Path(spec))
@@ -74,24 +78,27 @@ def read_questions(name: str, file: Path, media: Path | None = None) -> Question
     if key not in FORMATS:
         close = difflib.get_close_matches(key, FORMATS, n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"--clips {name}:...: no such format{guess}; there are {', '.join(FORMATS)}")
+        raise ValueError(f"{name}:...: no such format{guess}; there are {', '.join(FORMATS)}")
     if not file.exists():
-        raise ValueError(f"--clips {name}:{file}: no such file")
+        raise ValueError(f"{name}:{file}: no such file")
     read = import_module(f"earwitness.datasets.{FORMATS[key]}").read
     found: QuestionFile = read(file, media)
     return found
 
 
-def _asked(about: QuestionFile, file: Path, limit: int | None, seed: int, media: Path | None) -> QuestionClips:
+def _asked(
+    about: QuestionFile, file: Path, limit: int | None, seed: int, media: Path | None, elsewhere: str
+) -> QuestionClips:
     gone = set(about.missing)
     there = [c for c in about.clips if c.id not in gone]
     if not there:
         wanted = {c.id: Path(c.path or c.id).name for c in about.clips}
         some = ", ".join(wanted[i] for i in about.missing[:NAMED]) + (" ..." if len(gone) > NAMED else "")
         place = media or f"{file.parent} and its videos/"
-        advice = "name their folder with --set media=FOLDER" if media is None else "is that their folder?"
+        advice = elsewhere if media is None else "is that their folder?"
         raise ValueError(
-            f"{file.name}: none of the media of its {len(about.missing):,} clips are in {place} (wanted: {some}); "
+            f"{file.name}: none of the media of its {how_many(len(about.missing), 'clip')} are in {place} "
+            f"(wanted: {some}); "
             f"{advice}"
         )
     return QuestionClips(about, file.parent, there if limit is None else drawn(about, there, limit, seed))
@@ -108,11 +115,11 @@ def _which(spec: str) -> tuple[Difficulty, tuple[str, ...]]:
         classes = tuple(word.split("+"))
         if unknown := [c for c in classes if c not in foley.CLASSES]:
             raise ValueError(
-                f"--clips {spec}: {unknown[0]!r} is neither a difficulty ({', '.join(get_args(Difficulty))}) nor a "
+                f"{spec}: {unknown[0]!r} is neither a difficulty ({', '.join(get_args(Difficulty))}) nor a "
                 f"class ({', '.join(foley.CLASSES)})"
             )
         if len(set(classes)) < max(len(classes), 2):
-            raise ValueError(f"--clips {spec}: name two or more different classes")
+            raise ValueError(f"{spec}: name two or more different classes")
     return difficulty, classes
 
 

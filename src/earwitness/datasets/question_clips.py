@@ -16,7 +16,7 @@ from earwitness import media
 from earwitness.datasets.folder import CUT_VIEW, FolderClips
 from earwitness.datasets.question_file import QuestionFile
 from earwitness.media import MediaError
-from earwitness.records import Clip, Media, Question, View, Wave, digest
+from earwitness.records import Clip, Media, Question, View, Wave, digest, how_many
 
 NAMED = 5  # missing clips that a message names
 
@@ -39,12 +39,16 @@ class QuestionClips(FolderClips):
             gone = set(self.missing)
             some = ", ".join(self.missing[:NAMED]) + (" ..." if len(self.missing) > NAMED else "")
             lines.append(
-                f"{about.name}: media of {len(gone):,} of {len(about.clips):,} clips are not there ({some}): "
-                f"{sum(q.clip in gone for q in about.questions):,} of {len(about.questions):,} questions not asked"
+                f"{about.name}: media of {len(gone):,} of {how_many(len(about.clips), 'clip')} are not there "
+                f"({some}): "
+                f"{sum(q.clip in gone for q in about.questions):,} of "
+                f"{how_many(len(about.questions), 'question')} not asked"
             )
         there = len(about.clips) - len(self.missing)
         if len(self.clips) < there:
-            lines.append(f"{about.name}: {len(self.clips):,} of {there:,} clips drawn, balanced over tasks")
+            lines.append(
+                f"{about.name}: {len(self.clips):,} of {how_many(there, 'clip')} drawn, balanced over tasks"
+            )
         return [*lines, *(f"{about.name}: {note}" for note in about.notes)]
 
     def media(self, clip: Clip, view: View) -> Media:

@@ -73,7 +73,8 @@ class QuestionFileError(ValueError):
     """Mistakes in a question file; each line of the message names file and row."""
 
     def __init__(self, path: Path, mistakes: Sequence[str]) -> None:
-        lines = [f"{path.name}, {what}" for what in mistakes[:SAID]]
+        places = ("row ", "line ")
+        lines = [f"{path.name}{', ' if what.startswith(places) else ': '}{what}" for what in mistakes[:SAID]]
         if len(mistakes) > SAID:
             lines.append(f"... and {len(mistakes) - SAID} more")
         super().__init__("\n".join(lines))
@@ -166,6 +167,14 @@ def _text(path: Path) -> str:
         raise QuestionFileError(path, ["is not UTF-8 text (a media file, or another encoding?)"]) from None
 
 
+def _shape(value: object) -> str:
+    """What a JSON value is, where it is no list of objects."""
+    odd = next((v for v in value if not isinstance(v, dict)), None) if isinstance(value, list) else value
+    words = {"str": "text", "int": "a number", "float": "a number", "NoneType": "null", "bool": "true or false"}
+    said = words.get(type(odd).__name__, "a list")
+    return f"{said} among them" if isinstance(value, list) else said
+
+
 def _json(path: Path) -> list[Row]:
     text = _text(path)
     try:
@@ -177,7 +186,7 @@ def _json(path: Path) -> list[Row]:
     if isinstance(value, dict):  # keyed by the clip, as WorldSense's
         value = [{"key": key, **v} if isinstance(v, dict) else v for key, v in value.items()]
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
-        raise QuestionFileError(path, [f"wants a list of objects, got {type(value).__name__}"])
+        raise QuestionFileError(path, [f"wants a list of objects, got {_shape(value)}"])
     return [Row(f"row {n}", v) for n, v in enumerate(value, 1)]
 
 

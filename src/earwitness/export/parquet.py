@@ -93,8 +93,10 @@ def to_parquet(folder: Path, out: Path) -> Path:
     RunError
         Where the folder holds no scored run.
     ValueError
-        Where pyarrow is missing.
+        Where ``out`` is called otherwise than ``*.parquet``, or pyarrow is missing.
     """
+    if out.suffix.lower() != ".parquet":
+        raise ValueError(f"a Parquet file is called *.parquet, got {out.name!r}")
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:

@@ -36,6 +36,7 @@ import soxr
 from earwitness.interventions.lag import measured_lag
 from earwitness.interventions.waves import Changed, changed, fitted, with_channels
 from earwitness.media import MediaError, demux, load, load_native, write_black, write_freeze, write_sound
+from earwitness.media.write import container_of
 from earwitness.records import Event, Intervention, Media, View, Wave, digest
 
 HEAR_RATE = 16_000  # Hz; the rate of the audio encoders of the omni models audited here
@@ -166,10 +167,12 @@ def _check_paths(source: Path, out: Path, donor: Path | None, overwrite: bool) -
     for name, path in (("source", source), ("donor", donor)):
         if path is not None and path.exists() and (out.resolve() == path.resolve() or _same(out, path)):
             raise ValueError(f"{out}: is the {name} itself, which is never written to; give another output")
+    if out.suffix.lower() != source.suffix.lower():  # what has no sound is copied, whatever its kind
+        container_of(out)
     if donor is not None and donor.exists() and source.exists() and _same(donor, source):
         raise ValueError(f"swap: the donor {donor} is the source itself; its own sound is no swap")
     if out.exists() and not overwrite:
-        raise ValueError(f"{out}: exists already; give another output, or overwrite=True to replace it")
+        raise ValueError(f"{out}: exists already; give another output, or replace it (--overwrite, overwrite=True)")
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -29,7 +29,7 @@ from earwitness.judges.asking import VOTES, Progress, Who, judge, judges_in, rul
 from earwitness.judges.reading import Ruling, Vote, decide, read
 from earwitness.models import Model
 from earwitness.models.load import load_model
-from earwitness.records import Judged, Score, Table
+from earwitness.records import Judged, Score, Table, how_many
 
 LOG = "judgements.jsonl"
 
@@ -102,7 +102,8 @@ def _doubts(name: str, rulings: Mapping[str, Ruling]) -> Iterator[str]:
     mute = sum(2 * (r.unreadable + r.failed) > r.votes for r in rulings.values())
     if 2 * mute > len(rulings):
         yield (
-            f"the judge {name} gave no readable label for {mute:,} of {len(rulings):,} answers: its figures say "
+            f"the judge {name} gave no readable label for {mute:,} of {how_many(len(rulings), 'answer')}: its "
+            "figures say "
             f"nothing (a model that cannot follow the form? its words are in {LOG})"
         )
 

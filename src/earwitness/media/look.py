@@ -45,8 +45,11 @@ def strip_png(path: Source, out: str | Path, *, width: int = 1180, limits: Limit
     """Draw a clip as a PNG, ``width`` logical pixels wide (twice that in dots), and return what was measured.
 
     Each frame of the strip is the one on show at the middle of its cell, so a mark in the waveform stands under the
-    moment that it belongs to. Raises MediaError for the file, ValueError for a width under 400.
+    moment that it belongs to. Raises MediaError for the file, ValueError for a width under 400 and an ``out``
+    that is no .png.
     """
+    if Path(out).suffix.lower() != ".png":
+        raise ValueError(f"{out}: what is drawn is a PNG: end it in .png")
     if width < 400:
         raise ValueError(f"a strip needs a width of at least 400, got {width}")
     limits = limits or Limits()

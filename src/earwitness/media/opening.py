@@ -113,7 +113,8 @@ def blaming(path: object, doing: str) -> Iterator[None]:
     except MediaError:
         raise
     except BROKEN as error:
-        said = str(error) or type(error).__name__
+        # FFmpeg's own number and the path again tell nobody anything.
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(f"{path}: {doing} failed: {said} ({_slip(error)})") from error
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from earwitness.media.clock import Clock, clock, decode_pictures, sound_end
 from earwitness.media.decode import decode_sound
 from earwitness.media.opening import Demuxed, Limits, MediaError, Source, blaming, check_seconds, held
+from earwitness.records import how_many
 
 DRIFT = 0.1  # seconds between claimed and true picture times above which sampling by number misleads
 LATE = 0.04  # seconds: about the offset of sound that people begin to notice (ITU-R BT.1359: 45 ms early)
@@ -157,7 +158,10 @@ def _flags(
         if abs(picture.pixel_aspect - 1) > 0.01:
             flags.append(f"pixels are {picture.pixel_aspect:.2f} times as wide as high (models see them as square)")
         if picture.hidden:
-            flags.append(f"{picture.hidden} pictures are stored but not shown (cut without re-encoding)")
+            flags.append(
+                f"{how_many(picture.hidden, 'picture is', 'pictures are')} stored but not shown (cut without "
+                "re-encoding)"
+            )
         if picture.frames == 1:
             flags.append("one still picture")
     if sound is None:

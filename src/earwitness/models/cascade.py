@@ -137,7 +137,7 @@ def make(
     device: str | None = None, ear: str = "yamnet", eye: str = "efficientnet",
 ) -> Cascade:  # fmt: skip
     """The cascade of two named witnesses. Raises ValueError for a dial outside [0, 1], or weights not at hand."""
-    value = _dial(dial, name)
+    value = dialled(dial, name)
     view = View(fps=fps or 12.5, max_pixels=max_pixels or PIXELS)
     return Cascade(*_opened(ear, eye, device or "cpu"), value, view=view)
 
@@ -148,7 +148,8 @@ def _opened(ear: str, eye: str, device: str) -> tuple[Ear, Eye]:
     return opener.open_tagger(ear, device=device), opener.open_classifier(eye, device=device)
 
 
-def _dial(text: str, name: str) -> float:
+def dialled(text: str, name: str = "") -> float:
+    """The number in ``cascade:DIAL``. Raises ValueError where it is none from 0 to 1."""
     try:
         value = float(text or "0")
     except ValueError:

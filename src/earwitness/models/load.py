@@ -63,15 +63,11 @@ def load_model(name: str, **options: object) -> Model:
         Where the name is unknown, the model cannot be loaded or reached, an option is not one of the family's, or
         the packages it needs are not installed.
     """
+    known(name, **options)
     given = {key: value for key, value in options.items() if value is not None}
     family, _, rest = name.strip().partition(":")
     if name in SHIPPED:
-        folder = HANS if name == "hans" else HANS.with_name("hans_cured")
-        if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"this copy of earwitness came without {name.capitalize()}: its weights are not in the package"
-            )
-        return _local(name, str(folder), None, given)
+        return _local(name, str(_shipped(name)), None, given)
     if family == "fake":
         return _fake(rest, given)
     if family == "cascade":
@@ -79,14 +75,52 @@ def load_model(name: str, **options: object) -> Model:
 
         return _made(name, cascade.make, rest, given)
     if family in (*FAMILIES, "vllm"):
-        if not rest:
-            raise ValueError(f"{name!r} names no checkpoint: say {family}:PATH-OR-HUB-ID")
         return _vllm(name, rest, given) if family == "vllm" else _local(f"{family}:{rest}", rest, family, given)
     if family in SERVED:
         return _served(name.strip(), family, rest, given)
-    if rest and _importable(family):
-        return _third_party(name, family, rest, given)
-    raise ValueError(f"unknown model {name!r}; known: {KNOWN}")
+    return _third_party(name, family, rest, given)
+
+
+def known(name: str, **options: object) -> None:
+    """Refuse what :func:`load_model` would refuse, as far as that can be told without a model's weights or server.
+
+    For work that comes before the model's: to be told of a slip after it is to wait for nothing. Raises ValueError.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    family, _, rest = name.strip().partition(":")
+    if name in SHIPPED:
+        _shipped(name)
+        _fitting(name, given, LOCAL_OPTIONS)
+    elif family == "fake":
+        _fake(rest, given)
+    elif family == "cascade":
+        from earwitness.models import cascade
+
+        cascade.dialled(rest, name)
+    elif family in (*FAMILIES, "vllm"):
+        if not rest:
+            raise ValueError(f"{name!r} names no checkpoint: say {family}:PATH-OR-HUB-ID")
+        if rest.startswith((".", "/", "~")) and not Path(rest).expanduser().is_dir():  # else it may be a hub id
+            raise ValueError(f"no folder {rest}")
+        if family != "vllm":
+            _fitting(f"{family}:{rest}", given, LOCAL_OPTIONS)
+    elif family in SERVED:
+        if not rest:
+            wants = "openai:URL#MODEL" if family == "openai" else "gemini:MODEL"
+            raise ValueError(f"{name!r} names no model: say {wants}")
+    elif rest and _importable(family):
+        _factory(name, family, rest, given)
+    else:
+        raise ValueError(f"unknown model {name!r}; known: {KNOWN}")
+
+
+def _shipped(name: str) -> Path:
+    folder = HANS if name == "hans" else HANS.with_name("hans_cured")
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"this copy of earwitness came without {name.capitalize()}: its weights are not in the package"
+        )
+    return folder
 
 
 def _fitting(name: str, given: Mapping[str, object], known: Iterable[str]) -> None:
@@ -103,7 +137,6 @@ def _fake(kind: str, given: Mapping[str, object]) -> Model:
 
 
 def _local(name: str, path: str, family: str | None, given: Mapping[str, Any]) -> Model:
-    _fitting(name, given, LOCAL_OPTIONS)
     try:
         from earwitness.models.qwen_omni import QwenOmni
     except ModuleNotFoundError as error:
@@ -131,10 +164,6 @@ def _vllm(name: str, path: str, given: Mapping[str, Any]) -> Model:
 
 
 def _served(name: str, family: str, rest: str, given: Mapping[str, Any]) -> Model:
-    if not rest:
-        raise ValueError(
-            f"{name!r} names no model: say {'openai:URL#MODEL' if family == 'openai' else 'gemini:MODEL'}"
-        )
     maker: Callable[..., Any]
     try:
         if family == "openai":
@@ -166,9 +195,10 @@ def _importable(module: str) -> bool:
     return "." in module or importlib.util.find_spec(module) is not None
 
 
-def _third_party(name: str, module: str, factory: str, given: Mapping[str, object]) -> Model:
+def _factory(name: str, module: str, factory: str, given: Mapping[str, object]) -> Callable[..., Any]:
+    """The callable of that name, which takes what is given."""
     try:
-        maker = getattr(importlib.import_module(module), factory)
+        maker: Any = getattr(importlib.import_module(module), factory)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise
@@ -182,6 +212,12 @@ def _third_party(name: str, module: str, factory: str, given: Mapping[str, objec
     takes = inspect.signature(maker).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in takes):
         _fitting(name, given, [p.name for p in takes if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)])
+    called: Callable[..., Any] = maker
+    return called
+
+
+def _third_party(name: str, module: str, factory: str, given: Mapping[str, object]) -> Model:
+    maker = _factory(name, module, factory, given)
     try:
         made = maker(**given)
     except TypeError as error:

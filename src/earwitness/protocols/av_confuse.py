@@ -31,7 +31,7 @@ from earwitness.protocols.confuse_tables import tables
 from earwitness.protocols.making import finish, limited
 from earwitness.protocols.settings import Settings
 from earwitness.questions import answer_choices, clean, describe_prompt, instrument_prompt, same
-from earwitness.records import Clip, Intervention, Item, digest
+from earwitness.records import Clip, Intervention, Item, digest, how_many
 
 NAME = "av_confuse"
 MODIFIED_CLIPS = 20  # section 3: the sound of 20 videos is replaced, by each of five
@@ -70,11 +70,14 @@ def skipped(clips: Sequence[Clip], settings: Settings) -> list[str]:
     n = sum(len(sounding(c)) < 2 for c in clips)
     if n and "muted" in settings.confuse_conditions:
         lines.append(
-            f"av-confuse: {n} of {len(clips)} clips have no two heard things with stems: nothing to leave out"
+            f"av-confuse: {n} of {how_many(len(clips), 'clip')} have no two heard things with stems: nothing to "
+            "leave out"
         )
     n = sum(not (c.seen and c.heard) for c in clips)
     if n and "modified" in settings.confuse_conditions:
-        lines.append(f"av-confuse: {n} of {len(clips)} clips lack a seen or a heard class: sound not replaced")
+        lines.append(
+            f"av-confuse: {n} of {how_many(len(clips), 'clip')} lack a seen or a heard class: sound not replaced"
+        )
     return lines
 
 

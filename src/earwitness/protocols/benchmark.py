@@ -41,6 +41,7 @@ from earwitness.records import (
     Item,
     Question,
     digest,
+    how_many,
 )
 
 NAME = "benchmark"
@@ -230,12 +231,12 @@ def skipped(clips: Sequence[Clip], settings: Settings, questions: Sequence[Quest
     lost = [q for q in questions if q.clip not in known]
     if lost:
         lines.append(
-            f"benchmark: {len(lost):,} of {len(questions):,} questions are about "
+            f"benchmark: {len(lost):,} of {how_many(len(questions), 'question')} are about "
             f"{len({q.clip for q in lost}):,} clips that are not there: not asked"
         )
     idle = sum(c.id not in {q.clip for q in questions} for c in clips)
     if idle:
-        lines.append(f"benchmark: {idle} of {len(clips)} clips have no question")
+        lines.append(f"benchmark: {idle} of {how_many(len(clips), 'clip')} have no question")
     return lines
 
 

@@ -43,6 +43,7 @@ from earwitness.records import (
     InterventionKind,
     Item,
     digest,
+    how_many,
 )
 
 NAME = "mma"
@@ -79,7 +80,7 @@ def _usable(clips: Sequence[Clip], settings: Settings) -> tuple[list[Clip], tupl
     for reason in reasons.values():
         if reason:
             counts[reason] = counts.get(reason, 0) + 1
-    lines = [f"mma: {n} of {len(clips)} clips left out: {reason}" for reason, n in counts.items()]
+    lines = [f"mma: {n} of {how_many(len(clips), 'clip')} left out: {reason}" for reason, n in counts.items()]
     if len(classes) < 2:
         return [], classes, [*lines, "mma: nothing asked: a choice needs at least two classes"]
     return limited(kept, settings.clip_limit, settings.seed), classes, lines
@@ -91,7 +92,9 @@ def skipped(clips: Sequence[Clip], settings: Settings) -> list[str]:
     paired = donors([c for c in used if c.seen], settings.seed, settings.donor_uses)
     alone = sum(bool(c.seen) and c.id not in paired for c in used)
     if alone and "audio_swapped" in settings.mma_conditions:
-        lines.append(f"mma: {alone} clips have no donor of another source and class: not swapped")
+        lines.append(
+            f"mma: {how_many(alone, 'clip has', 'clips have')} no donor of another source and class: not swapped"
+        )
     return lines
 
 

@@ -42,7 +42,7 @@ from earwitness.protocols.settings import Settings
 from earwitness.protocols.thud_tables import tables
 from earwitness.questions import answer_choices, same, thud_prompt
 from earwitness.questions.prompts import Task
-from earwitness.records import Clip, Evidence, Intervention, InterventionKind, Item, digest
+from earwitness.records import Clip, Evidence, Intervention, InterventionKind, Item, digest, how_many
 
 NAME = "thud"
 NATURAL = {"mute": "SOUND_DESCRIBED", "swap": "MATCH", "shift": "SYNC"}
@@ -113,26 +113,37 @@ def skipped(clips: Sequence[Clip], settings: Settings) -> list[str]:
     lines = []
     used = limited([c for c in clips if c.heard], settings.clip_limit, settings.seed)
     if silent := sum(not c.heard for c in clips):
-        lines.append(f"thud: {silent} of {len(clips)} clips have no heard class: not used")
+        lines.append(f"thud: {silent} of {how_many(len(clips), 'clip')} have no heard class: not used")
     paired = _donors(used, settings)
     if "swap" in settings.thud_conditions and (n := sum(not agrees(c) for c in used)):
-        lines.append(f"thud: {n} clips do not show what they sound like: not swapped")
+        lines.append(
+            f"thud: {how_many(n, 'clip does not show what it sounds', 'clips do not show what they sound')} like: "
+            "not swapped"
+        )
     if "swap" in settings.thud_conditions and (n := sum(agrees(c) and c.id not in paired for c in used)):
-        lines.append(f"thud: {n} clips have no donor of another source and class: not swapped")
+        lines.append(
+            f"thud: {how_many(n, 'clip has', 'clips have')} no donor of another source and class: not swapped"
+        )
     no_event = sum(not any(e.heard is not None and e.seen is not None for e in c.events) for c in used)
     if no_event and {"shift", "ladder"} & set(settings.thud_conditions):
-        lines.append(f"thud: {no_event} clips have no event with a seen and a heard time: not shifted")
+        lines.append(
+            f"thud: {how_many(no_event, 'clip has', 'clips have')} no event with a seen and a heard time: not "
+            "shifted"
+        )
     timed = [c for c in used if any(e.heard is not None and e.seen is not None for e in c.events)]
     wanted = 2 * sum(len(_levels(c, settings)) for c in timed)
     allowed = sum(fits(c, sign * size) for c in timed for _, size in _levels(c, settings) for sign in (1, -1))
     made = sum(len(some) for some in shifts(used, settings).values())
     if allowed < wanted:
         lines.append(
-            f"thud: {wanted - allowed} of {wanted} shifts refused (an event would leave the clip, or meet "
+            f"thud: {wanted - allowed} of {how_many(wanted, 'shift')} refused (an event would leave the clip, or "
+            "meet "
             "another one)"
         )
     if made < allowed:
-        lines.append(f"thud: {allowed - made} shifts left out, so that there are as many late as early ones")
+        lines.append(
+            f"thud: {how_many(allowed - made, 'shift')} left out, so that there are as many late as early ones"
+        )
     return lines
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from earwitness import scorecard
 from earwitness.records import Estimate, Judged, Table
-from earwitness.report.charts import FAINT, INK, LABEL, OTHER, PERCENT, WIDTH, Chart, styled
+from earwitness.report.charts import FAINT, INK, LABEL, OTHER, PERCENT, WIDTH, Chart, high, styled
 from earwitness.report.verdict import interval, percent
 
 BETTER, WORSE, ALIKE = "better", "worse", "not clearly different"
@@ -198,4 +198,5 @@ def _dumbbells(found: Sequence[Line], names: tuple[str, str]) -> dict[str, Any]:
             mine.mark_point(filled=filled, size=60, opacity=1, strokeWidth=2, yOffset=lift).encode(x=x),
         ]
     padding: Mapping[str, int] = {"left": 4, "top": 4, "bottom": 4, "right": 16}
-    return styled(alt.layer(*layers).properties(width=WIDTH, height=alt.Step(32 + 11 * depth), padding=padding))
+    tall = high(len(set(rows)), 32 + 11 * depth)
+    return styled(alt.layer(*layers).properties(width=WIDTH, height=tall, padding=padding))

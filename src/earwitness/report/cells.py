@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earwitness import stats
-from earwitness.records import Cell, Estimate, Fed, Judged, Table
+from earwitness.records import Cell, Estimate, Fed, Judged, Table, how_many
 from earwitness.report.words import condition_name, protocol_name
 
 DASH = "–"
@@ -90,7 +90,7 @@ def cell(value: Cell, unit: str) -> Shown:
         return Shown(value, number=False)
     if isinstance(value, Estimate):
         clips = f"{value.clusters} clip{'s' if value.clusters != 1 else ''}"
-        hint = f"{value.method}; {value.n} answers, {clips}"
+        hint = f"{value.method}; {how_many(value.n, 'answer')}, {clips}"
         if value.p is not None:
             hint += f"; p = {value.p:.3g}"
         return Shown(

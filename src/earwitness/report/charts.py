@@ -116,14 +116,15 @@ def _sides(points: list[Point], series: str, order: list[str], colours: dict[str
     data = alt.Data(values=points)
     rows = list(dict.fromkeys(p["row"] for p in points))
     single = len(order) == 1
+    inner, beside = 0.35 if single else 0.28, 0.15
     y = alt.Y(
         "row:N", sort=rows, title=None,
         axis=alt.Axis(labelLimit=230, labelExpr="split(datum.label, '|')", labelLineHeight=13, ticks=False,
             domain=False, labelPadding=10),
-        scale=alt.Scale(paddingInner=0.35 if single else 0.28, paddingOuter=0.15),
+        scale=alt.Scale(paddingInner=inner, paddingOuter=0.15),
     )  # fmt: skip
     offset = (
-        {} if single else {"yOffset": alt.YOffset(f"{series}:N", sort=order, scale=alt.Scale(paddingInner=0.15))}
+        {} if single else {"yOffset": alt.YOffset(f"{series}:N", sort=order, scale=alt.Scale(paddingInner=beside))}
     )
     colour = alt.Color(
         f"{series}:N", sort=order, scale=alt.Scale(domain=order, range=[colours[s] for s in order]),
@@ -157,10 +158,18 @@ def _sides(points: list[Point], series: str, order: list[str], colours: dict[str
             x=alt.X("chance:Q"), tooltip=[alt.Tooltip("chance:Q", format=".0%", title="Chance")]
         )
         layers.insert(0, chance)
-    step = (34 if any("|" in row for row in rows) else 26) if single else 17
-    return alt.layer(*layers).properties(
-        width=WIDTH, height=alt.Step(step, **{"for": "position" if single else "offset"}), padding=_PADDING
-    )
+    marks = len({p[series] for p in points})
+    step = (34 if any("|" in row for row in rows) else 26) if single else 17 * (marks - beside) / (1 - inner)
+    return alt.layer(*layers).properties(width=WIDTH, height=high(len(rows), step, inner, 0.15), padding=_PADDING)
+
+
+def high(rows: int, step: float, inner: float = 0.0, outer: float = 0.0) -> float:
+    """Pixels that rows take, ``step`` apart, with these paddings of their scale (shares of a step).
+
+    As Vega-Lite reckons it of a step; but a chart whose height is a step it does not fit to its box's width without
+    a warning in the page.
+    """
+    return step * (rows - inner + 2 * outer)
 
 
 _PADDING = {"left": 4, "top": 4, "bottom": 4, "right": 64}

@@ -20,7 +20,7 @@ from earwitness import run as runs
 from earwitness import scorecard
 from earwitness.compare import compare_runs, names_of
 from earwitness.export.files import media_name, write_one
-from earwitness.records import ClipSet, Judged, Table
+from earwitness.records import ClipSet, Judged, Table, how_many
 from earwitness.report import card, cells, charts, curves, inside, layout, players, stages, telling
 from earwitness.report.page import SHOWN_FIRST, TELLING, by_protocol
 from earwitness.report.verdict import Verdict, verdict
@@ -195,9 +195,10 @@ def _chosen(before: Sequence[Judged], after: Sequence[Judged]) -> str:
     ]
     up, down = (sum(was is not now and now is want for was, now in plain) for want in (True, False))
     return (
-        f"On changed clips {len(better):,} answers turned right and {len(worse):,} turned wrong. These were picked "
+        f"On changed clips {how_many(len(better), 'answer')} turned right and {len(worse):,} turned wrong. These "
+        "were picked "
         "by a rule, not by hand: in that proportion, at least one of each, spread over clips and kinds of change. "
-        f"On the untouched clips {up:,} answers turned right and {down:,} turned wrong."
+        f"On the untouched clips {how_many(up, 'answer')} turned right and {down:,} turned wrong."
     )
 
 

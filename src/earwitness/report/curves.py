@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.records import how_many
 from earwitness.report import charts as drawing
 from earwitness.report import layout
 from earwitness.report.cells import DASH, Grid, Line, Shown
@@ -266,7 +267,7 @@ def headline(stage: Stage) -> str:
         )
     loss = stage.curve("loss")
     ended = f"; the loss went from {loss[0][1]:.3g} to {loss[-1][1]:.3g}" if loss else ""
-    return f"{name}: {stage.last:,} steps, nothing to validate on{ended}."
+    return f"{name}: {how_many(stage.last, 'step')}, nothing to validate on{ended}."
 
 
 def _way(stage: Stage) -> str:

@@ -27,10 +27,11 @@ from earwitness.curate.jobs import Stage
 from earwitness.records import Table
 from earwitness.report import cells, layout
 from earwitness.report import charts as drawing
-from earwitness.report.charts import FAINT, HEARD, INK, OTHER, SEEN, WIDTH, Chart, styled
+from earwitness.report.charts import FAINT, HEARD, INK, OTHER, SEEN, WIDTH, Chart, high, styled
 
 NUMBER = re.compile(r"[\d.,\u2212]+(?: %)?")
 MOST = 70  # classes that the chart draws
+PADDING = (0.3, 0.15)  # of a row, within and around, in shares of its step
 LABEL = 32  # characters a line of a step's name
 BINS = 24  # columns of a histogram, at most
 
@@ -143,6 +144,7 @@ def _funnel(card: Card) -> Chart | None:
         alt.Tooltip("share:N", title="Of all"), alt.Tooltip("gone:Q", title="Taken away here", format=","),
         alt.Tooltip("untold:Q", title="Not told here", format=","),
     ]  # fmt: skip
+    lines = max(p["step"].count("|") + 1 for p in points)
     chart = alt.layer(
         base.mark_bar(color=OTHER, opacity=0.28).encode(
             x=alt.X("value:Q", scale=alt.Scale(domain=[0, first]), axis=None), x2="end:Q", tooltip=tip
@@ -152,7 +154,7 @@ def _funnel(card: Card) -> Chart | None:
             x=alt.X("end:Q", scale=alt.Scale(domain=[0, first]), axis=None), text="label:N"
         ),
     ).properties(
-        width=WIDTH, height=alt.Step(max(26, 8 + 13 * max(p["step"].count("|") + 1 for p in points))),
+        width=WIDTH, height=high(len(points), max(26, 8 + 13 * lines), *PADDING),
         padding={"left": 4, "top": 4, "bottom": 4, "right": 92},
     )  # fmt: skip
     return Chart(
@@ -191,7 +193,7 @@ def _rows(order: Sequence[str]) -> Any:
         "step:N", sort=list(order), title=None,
         axis=alt.Axis(labelLimit=260, labelExpr="split(datum.label, '|')", labelLineHeight=13, ticks=False,
             domain=False, labelPadding=10),
-        scale=alt.Scale(paddingInner=0.3, paddingOuter=0.15),
+        scale=alt.Scale(paddingInner=PADDING[0], paddingOuter=PADDING[1]),
     )  # fmt: skip
 
 
@@ -229,7 +231,7 @@ def _classes(card: Card) -> Chart | None:
             x=x, text=alt.Text("value:Q", format=",")
         ),
     ).properties(
-        width=WIDTH, height=alt.Step(20 if alike else 13, **{"for": "position" if alike else "offset"}),
+        width=WIDTH, height=high(len(found[:MOST]), 20 if alike else 2 * 13 / (1 - PADDING[0]), *PADDING),
         padding={"left": 4, "top": 4, "bottom": 4, "right": 44},
     )  # fmt: skip
     more = f" The {MOST} commonest of {len(found)}." if len(found) > MOST else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.records import how_many
 from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, styled
 from earwitness.report.heat import chosen, heat
 from earwitness.report.words import condition_name
@@ -119,9 +120,10 @@ def _lines(
     """
     import altair as alt
 
+    assert len(series) <= len(LINES)
     points = [
-        {"layer": n, "series": name, "value": float(v), "low": float(lo), "high": float(hi)}
-        for name, band in series.items()
+        {"layer": n, "series": name, "line": line, "value": float(v), "low": float(lo), "high": float(hi)}
+        for line, (name, band) in zip(LINES, series.items(), strict=False)
         for n, (v, lo, hi) in enumerate(zip(band.value, band.low, band.high, strict=True))
         if np.isfinite((v, lo, hi)).all()
     ]
@@ -139,8 +141,9 @@ def _lines(
             title=None, orient="top", symbolType="circle", symbolOpacity=1, labelLimit=400
         ),
     )  # fmt: skip
-    # The first line is the wider one: where two run together both are seen.
-    width = alt.StrokeWidth("series:N", sort=order, scale=alt.Scale(domain=order, range=[3.2, 1.6]), legend=None)
+    # The first line is the wider one: where two run together both are seen. By a field of its own: of one field
+    # there is one legend, and it cannot be there for the colour and not for the width.
+    width = alt.StrokeWidth("line:O", scale=alt.Scale(domain=LINES, range=[3.2, 1.6]), legend=None)
     tip = [
         alt.Tooltip("layer:Q", title="Layer"), alt.Tooltip("series:N", title="What"),
         alt.Tooltip("value:Q", title="Value", format=".3f"), alt.Tooltip("low:Q", title="From", format=".3f"),
@@ -177,6 +180,7 @@ def _moves(inside: Inside) -> Chart | None:
     return None
 
 
+LINES = ("wide", "narrow")  # of a chart's two series
 _QUIET: dict[str, Any] = {"labelOverlap": True, "ticks": False, "domain": False}
 
 
@@ -328,7 +332,7 @@ def _uncertainty(inside: Inside) -> Chart | None:
         "trace-uncertainty",
         "Is the model less sure when the sound is tampered with?",
         "Entropy of the ten likeliest tokens, as each layer would answer, mean over the answer's tokens: 0 is "
-        f"sure, 1 all ten alike. {most.n} questions on {most.clusters} independent clips "
+        f"sure, 1 all ten alike. {how_many(most.n, 'question')} on {how_many(most.clusters, 'independent clip')} "
         f"({condition_name(most.key.condition)}), and the same on the untouched clips. The broken line at 0.75 is "
         "what published work takes as unsure. Bands are 95 % intervals over clips.",
         styled(

@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from earwitness.records import Estimate
+from earwitness.records import Estimate, how_many
 from earwitness.report import charts
 from earwitness.report.verdict import clips_of, interval, percent
 
@@ -82,7 +82,14 @@ def _environment() -> jinja2.Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False, loader=jinja2.FunctionLoader(_own)
     )
     env.filters.update(
-        percent=percent, interval=interval, clips_of=clips_of, day=_day, tight=_tight, points=_points, minus=_minus
+        percent=percent,
+        interval=interval,
+        clips_of=clips_of,
+        day=_day,
+        tight=_tight,
+        points=_points,
+        minus=_minus,
+        how_many=how_many,
     )
     return env
 

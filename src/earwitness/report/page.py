@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness import run as runs
-from earwitness.records import Judged, Table
+from earwitness.records import Judged, Table, how_many
 from earwitness.report import cells, charts, layout, players, telling
 from earwitness.report.figures import unscored
 from earwitness.report.published import beside
@@ -92,7 +92,8 @@ def _chosen(judged: Sequence[Judged]) -> str:
     wrong = sum(telling.was_fooled(p) for p in pairs)
     return (
         "They were picked by a rule, not by hand: spread over clips and kinds of change, and with as many wrong "
-        f"answers, in proportion, as among all {len(pairs):,} pairs with a changed sound: there the answer after "
+        f"answers, in proportion, as among all {how_many(len(pairs), 'pair')} with a changed sound: there the "
+        "answer after "
         f"the change is wrong in {percent(wrong / len(pairs))}."
     )
 
@@ -127,9 +128,12 @@ def _failure_says(judged: Sequence[Judged], planned: int) -> str:
     errors = sum(j.answer.error is not None for j in judged)
     unread = sum(unscored(j) for j in judged) - errors
     open_ = max(0, planned - len(judged))
-    says = f"Of {len(judged):,} answers, {errors:,} failed and {unread:,} could not be read or refused to say."
+    says = (
+        f"Of {how_many(len(judged), 'answer')}, {errors:,} failed and {unread:,} could not be read or refused to "
+        "say."
+    )
     if open_:
-        says += f" {open_:,} questions of the plan have not been asked yet."
+        says += f" {how_many(open_, 'question of the plan has', 'questions of the plan have')} not been asked yet."
     return says + " None of these was scored or guessed."
 
 

@@ -8,7 +8,7 @@
     if (!source) continue;
     const still = plot.innerHTML;
     const spec = JSON.parse(source.textContent);
-    spec.width = "container";
+    if (spec.layer || spec.mark) spec.width = "container"; // several panels cannot be fitted to a box
     if (plot.clientWidth < 540) spec.config.legend.columns = 1; // else a phone cuts them off
     const live = document.createElement("div");
     live.className = "live";

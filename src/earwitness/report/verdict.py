@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from earwitness.records import Estimate, Judged
+from earwitness.records import Estimate, Judged, how_many
 from earwitness.report.figures import Figure, Follow, figures, follow, unscored
 
 Kind = Literal["does not listen", "listens", "mixed", "neither", "too little", "no verdict"]
@@ -61,8 +61,8 @@ def spoken_name(model: str) -> str:
 
 def clips_of(n: int, clips: int) -> str:
     """How much a number rests on: ``60 clips``, or ``180 answers on 60 clips``."""
-    counted = f"{clips:,} clip{'s' if clips != 1 else ''}"
-    return counted if n == clips else f"{n:,} answers on {counted}"
+    counted = how_many(clips, "clip")
+    return counted if n == clips else f"{how_many(n, 'answer')} on {counted}"
 
 
 def verdict(model: str, judged: Sequence[Judged]) -> Verdict:
@@ -171,7 +171,9 @@ def _notes(judged: Sequence[Judged], f: Follow | None) -> list[str]:
             parts.append(f"{errors:,} failed")
         if unread:
             parts.append(f"{unread:,} could not be read or refused to say")
-        out.append(f"Of {len(judged):,} answers, {' and '.join(parts)}; they are counted apart, never guessed.")
+        out.append(
+            f"Of {how_many(len(judged), 'answer')}, {' and '.join(parts)}; they are counted apart, never guessed."
+        )
     if f is not None and f.missing:
         n = f.picture.n + f.missing
         low, high = f.picture.value * f.picture.n / n, (f.picture.value * f.picture.n + f.missing) / n

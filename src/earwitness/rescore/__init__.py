@@ -17,7 +17,7 @@ from pathlib import Path
 
 from earwitness import __version__, protocols
 from earwitness import run as runs
-from earwitness.records import Clip, Item, Question, Table
+from earwitness.records import Clip, Item, Question, Table, how_many
 from earwitness.rescore import harnesses, plain, thud
 from earwitness.rescore.failures import failure
 from earwitness.rescore.legacy import PARSERS
@@ -91,7 +91,7 @@ def _once(rows: list[tuple[str, Row]]) -> tuple[list[tuple[str, Row]], tuple[str
     """Rows without exact repetitions (a log that was appended to twice), and how many those were."""
     kept = list({repr(sorted(row.items(), key=str)): (where, row) for where, row in reversed(rows)}.values())[::-1]
     n = len(rows) - len(kept)
-    return kept, (f"{n} rows stood there twice, word for word: read once",) if n else ()
+    return kept, (f"{how_many(n, 'row')} stood there twice, word for word: read once",) if n else ()
 
 
 def _of_plan(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from earwitness import scoring, stats
-from earwitness.records import Estimate, Judged, Row, Table
+from earwitness.records import Estimate, Judged, Row, Table, how_many
 from earwitness.rescore.legacy import PARSERS, legacy, truth
 from earwitness.rescore.rows import Reply
 
@@ -39,7 +39,10 @@ def side_by_side(replies: Sequence[Reply], parser: str | None = None) -> list[Ta
     theirs = [legacy(parser, r.item, r.raw) for r in fit]
     rule = f"Published rule: {PARSERS[parser].rule}. "
     if len(fit) < len(replies):
-        rule += f"{len(replies) - len(fit)} of {len(replies)} answers are to questions that it does not read. "
+        rule += (
+            f"{len(replies) - len(fit)} of {how_many(len(replies), 'answer')} are to questions that it does not "
+            "read. "
+        )
     return _tables(fit, theirs, f"as published ({parser})", rule)
 
 
@@ -56,7 +59,8 @@ def _tables(replies: Sequence[Reply], theirs: Sequence[Outcome], name: str, rule
         id="rescore_sides",
         title="Scored elsewhere and here",
         caption=(
-            f"{rule}{len(differ):,} of {len(replies):,} answers are scored differently. Accuracy is over right and "
+            f"{rule}{len(differ):,} of {how_many(len(replies), 'answer')} are scored differently. Accuracy is "
+            "over right and "
             f"wrong; what could not be scored (failed, unparsed, refused) is counted beside it, never guessed."
         ),
         columns=("accuracy", "answers", "right", "wrong", "not scored"),

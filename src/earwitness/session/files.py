@@ -56,6 +56,10 @@ def render(
         raise ValueError(f"render {kind}: takes one file, got {len(files)}")
     if (fill != "silence" and kind not in ("mute", "shift", "hush")) or (unseen and kind != "shift"):
         raise ValueError(f"render {kind}: --fill is for mute, shift and hush, --unseen for shift")
+    if kind in ("shift", "hush") and not by:
+        raise ValueError(f"render {kind}: by how many seconds? --by, for instance 0.4")
+    if kind == "background" and name is None:
+        raise ValueError(f"render background: which one? --name, one of {', '.join(interventions.backgrounds())}")
     stems = None
     if kind == "drop_stem":
         if len(files) < 3 or name is None:

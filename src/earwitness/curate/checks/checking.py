@@ -45,7 +45,7 @@ from earwitness.curate.checks.wishes import Asked
 from earwitness.curate.jobs import Stage, cluster, stamp
 from earwitness.media import MediaError
 from earwitness.models import Model
-from earwitness.models.load import SERVED, load_model
+from earwitness.models.load import SERVED, known, load_model
 from earwitness.protocols.making import class_list
 from earwitness.records import Clip, ClipSet, Item, digest
 
@@ -122,6 +122,9 @@ def check(
     """
     out = Path(out)
     lineage.refuse(asked.judges, asked.audited)
+    for name in asked.judges:
+        if not (_answers(name, asked, out / "work") / "judge.json").exists():  # else it may not have to be opened
+            known(name, **asked.judge_options)
     clips = opening.manifest(manifest, limit=asked.limit, seed=asked.seed, limited="--set limit=")
     info, old = Info(clips=manifest, asked=asked, command=command), read_info(out)
     opening.folder(out, "checked clips", info, old, _wishes)
@@ -213,7 +216,7 @@ def _judged(
     if not questions:  # nobody is opened for nothing
         who = Judge(spec=name, name=name, revision="(not asked)")
         return consistency.verdicts(some, (), {}, who.by), who, 0, 0
-    home = bench.at(f"judge-{digest(name, *sorted(asked.judge_options.items()))[:8]}")
+    home = bench.at(_answers(name, asked, bench.folder).name)
     who_was = _known(home)
     if who_was is None or not who_was.checks or _todo(questions, home, bench.retry_failed):
         model = load_model(name, **asked.judge_options)
@@ -287,6 +290,11 @@ def _keep(home: Path, judge: Judge) -> None:
     part = home / "judge.json.tmp"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(judge), indent=1))
     part.replace(home / "judge.json")
+
+
+def _answers(name: str, asked: Asked, work: Path) -> Path:
+    """Where a judge's answers lie."""
+    return work / f"judge-{digest(name, *sorted(asked.judge_options.items()))[:8]}"
 
 
 def _known(home: Path) -> Judge | None:

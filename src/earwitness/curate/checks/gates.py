@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from earwitness.curate.checks.verdict import Verdict
 from earwitness.media.probe import Probe
 from earwitness.media.signal import loudness_lufs, onsets
-from earwitness.records import Clip, Frames, Media, View, Wave
+from earwitness.records import Clip, Frames, Media, View, Wave, how_many
 
 REVISION = "gates-1"  # who made these verdicts; a change of what is measured is a new one
 LOOK = View(fps=2.0, size=(64, 64), rate=16_000)  # what a clip is decoded to for its gates and its print
@@ -259,7 +259,7 @@ def sync(clip: Clip, media: Media, limits: Limits) -> list[Verdict]:
     lag = float(np.median(lags))
     word = "after" if lag >= 0 else "before"
     said = (
-        f"heard {abs(lag):.3f} s {word} it is seen (median of {len(lags)} events), allowed are "
+        f"heard {abs(lag):.3f} s {word} it is seen (median of {how_many(len(lags), 'event')}), allowed are "
         f"{-limits.early:g} to {limits.late:g} s"
     )
     limit = limits.late if lag >= 0 else -limits.early

@@ -17,6 +17,7 @@ import msgspec
 from earwitness.curate import review
 from earwitness.curate.checks.outcome import Outcome
 from earwitness.curate.checks.verdict import Verdict
+from earwitness.records import how_many
 
 QUEUE, PLACE = "undecided.jsonl", "people"
 FATE = {"passed": True, "rejected": False, "split": False}  # strict consensus: one against a clip discards it
@@ -53,4 +54,4 @@ def voted(found: Sequence[Outcome], out: Path) -> tuple[list[Outcome], list[str]
         else:
             result.append(Outcome(outcome.clip, "dropped", "people", verdict.why, verdicts))
     done = sum(FATE.get(o.result) is not None for o in by_clip.values())
-    return result, [f"people have decided {done} of the {len(waiting)} clips that no check could tell"]
+    return result, [f"people have decided {done} of the {how_many(len(waiting), 'clip')} that no check could tell"]

@@ -284,7 +284,9 @@ def _is_imagenet(labels: Sequence[str]) -> bool:
 def known(name: str, *, hears: bool) -> None:
     """Raise ValueError where there is no such tagger (``hears``) or picture classifier; opens nothing."""
     what, names = ("a tagger", TAGGERS) if hears else ("a picture classifier", CLASSIFIERS)
-    kind, _ = _named(name, names, what)
+    kind, rest = _named(name, names, what)
+    if rest.startswith((".", "/", "~")) and not Path(rest).expanduser().is_dir():  # else it may be a hub id
+        raise ValueError(f"{name!r}: no folder {rest}")
     if kind == "efficientnet" and hears:
         raise ValueError(f"{name!r} sees and does not hear; taggers: {TAGGERS}")
     if kind == "yamnet" and not hears:

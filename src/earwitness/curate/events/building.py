@@ -34,7 +34,7 @@ from earwitness.curate.events.witness import Measured
 from earwitness.curate.events.writing import write_events
 from earwitness.curate.jobs import Stage, cluster, stamp
 from earwitness.models import Model
-from earwitness.models.load import load_model
+from earwitness.models.load import known, load_model
 from earwitness.records import Answer, Clip, ClipSet, Item, Media, Table, View, digest
 
 IMPACT = "impact"  # in foley:impact/hard: clips of one impact each, which open_clips mixes with others
@@ -112,6 +112,8 @@ def build(
         raise ValueError(f"--annotator {twice[0]} is named twice: it would agree with itself")
     if wanted.listeners > len(annotators):
         raise ValueError(f"listeners={wanted.listeners}, but there are {len(annotators)} annotators")
+    for name in annotators:
+        known(name, **options or {})
     audit.refuse_ranks()
     clips = _opened_clips(manifest, limit, seed)
     info = _record(out, Info(clips=manifest, limit=limit, seed=seed, wish=wanted, command=command))

@@ -21,7 +21,7 @@ from earwitness.curate.events.habits import Heap, heaping
 from earwitness.curate.events.truth import truth_tables
 from earwitness.curate.events.wish import Wish
 from earwitness.curate.events.witness import Measured, covered, nearest, salient
-from earwitness.records import Cell, Clip, Row, Table
+from earwitness.records import Cell, Clip, Row, Table, how_many
 
 NAMED = 5  # clips that a line names
 Found = Mapping[str, Measured | str]
@@ -62,7 +62,7 @@ def notes(decisions: Sequence[Decision], found: Found, wanted: Wish, annotators:
         lost = {d.clip: a.why for d in decisions for a in d.annotations if a.annotator == name and _failed(a)}
         if lost:
             some = ", ".join(list(lost)[:NAMED]) + (" ..." if len(lost) > NAMED else "")
-            out.append(f"{name} failed on {len(lost)} clips ({some}): {next(iter(lost.values()))}")
+            out.append(f"{name} failed on {how_many(len(lost), 'clip')} ({some}): {next(iter(lost.values()))}")
     chance = _chance(decisions, found, wanted)
     if chance is not None and chance > 0.8:
         out.append(
@@ -76,7 +76,7 @@ def notes(decisions: Sequence[Decision], found: Found, wanted: Wish, annotators:
         )
     if broken := {i: why for i, why in found.items() if isinstance(why, str)}:
         some = next(iter(broken))
-        out.append(f"{len(broken)} clips cannot be read, as {some}: {broken[some]}")
+        out.append(f"{how_many(len(broken), 'clip')} cannot be read, as {some}: {broken[some]}")
     return out
 
 

@@ -79,6 +79,8 @@ def lint(spec: str, *, against: str | None = None, media: Path | None = None) ->
     >>> report = lint("my_pairs.jsonl")  # doctest: +SKIP
     >>> [f.check for f in report.findings if f.verdict == "fails"]  # doctest: +SKIP
     """
+    if media is not None and not media.is_dir():
+        raise ValueError(f"--media {media}: no such folder")
     m = read(spec, media)
     other = None if against is None else read(against, media)
     if m.form == "clips":

@@ -21,7 +21,7 @@ from scipy import stats as distributions
 from earwitness.curate.lint.findings import FEW, ORDER, SOME, Finding, Verdict, amount, finding, idle
 from earwitness.curate.lint.rows import OWN, Material, Sample, closed, right, types
 from earwitness.questions import clean
-from earwitness.records import NONE_OF_THE_ABOVE
+from earwitness.records import NONE_OF_THE_ABOVE, how_many
 from earwitness.stats.intervals import cluster_sums, ratio_variance
 
 TRIVIAL, NEARLY = 0.9, 0.75  # accuracy of an answerer that neither sees nor hears
@@ -67,11 +67,15 @@ def constant_gold(m: Material) -> Finding:
     why = "who answers the same to everything is graded as if it had listened"
     rows = closed(m)
     if len(rows) < LEAST:
-        return idle(check, _no_gold(m) if not rows else f"only {len(rows)} rows have a closed answer", why)
+        return idle(
+            check,
+            _no_gold(m) if not rows else f"only {how_many(len(rows), 'row has', 'rows have')} a closed answer",
+            why,
+        )
     name, hits = _best(rows)
     share = len(hits) / len(rows)
     verdict = amount(share, TRIVIAL, NEARLY)
-    says = f"{name} is right in {len(hits):,} of {len(rows):,} rows ({share:.0%})"
+    says = f"{name} is right in {len(hits):,} of {how_many(len(rows), 'row')} ({share:.0%})"
     tasks = _by_task(rows)
     for task, some in sorted(tasks.items()) if len(tasks) > 1 else ():
         best, own = _best(some)
@@ -109,7 +113,9 @@ def letter_bias(m: Material) -> Finding:
         expected[: len(s.options)] += 1 / len(s.options)
     kept = int((np.cumsum(expected[::-1])[::-1] >= CELL).sum())  # rarer last places are joined
     if kept < 2:
-        return idle(check, f"{len(rows)} rows over {len(expected)} places: too few for a test", why)
+        return idle(
+            check, f"{how_many(len(rows), 'row')} over {how_many(len(expected), 'place')}: too few for a test", why
+        )
     places = np.array([min(s.place or 0, kept - 1) for s in rows])
     expected = np.r_[expected[: kept - 1], expected[kept - 1 :].sum()]
     seen = np.bincount(places, minlength=kept)
@@ -123,7 +129,8 @@ def letter_bias(m: Material) -> Finding:
         verdict = "fails" if effect >= STRONG else "warns"
     return finding(
         check, verdict, [s.id for s, at in zip(rows, places, strict=True) if at == most], len(rows),
-        f"the right option stands at {_place(most)} in {seen[most] / len(rows):.0%} of {len(rows):,} rows (even: "
+        f"the right option stands at {_place(most)} in {seen[most] / len(rows):.0%} of "
+        f"{how_many(len(rows), 'row')} (even: "
         f"{expected[most] / len(rows):.0%}); chi-square {square:.1f}, w {effect:.2f}, p {p:.2g}", why,
         numbers={"chi_square": square, "w": effect, "p": p, "share": seen[most] / len(rows)},
         counts={_place(i): int(n) for i, n in enumerate(seen)},
@@ -166,7 +173,7 @@ def never_right(m: Material) -> Finding:
     hit = {right(s) for s in rows}
     missed = [o for o, n in offers.most_common() if n >= OFTEN and chance[o] >= DUE and o not in hit]
     words = [
-        f"{len(some):,} rows{f' of {task!r}' if task else ''}: always {some[0].gold!r}"
+        f"{how_many(len(some), 'row')}{f' of {task!r}' if task else ''}: always {some[0].gold!r}"
         for task, some in one.items()
     ]
     if missed:
@@ -225,13 +232,18 @@ def picture_alone(m: Material) -> Finding:
     )
     rows = [s for s in closed(m) if s.sound]
     if len(rows) < LEAST:
-        return idle(check, f"{len(rows)} rows with a closed answer rest on the sound", why)
+        return idle(
+            check,
+            f"{how_many(len(rows), 'row with a closed answer rests', 'rows with a closed answer rest')} on the "
+            "sound",
+            why,
+        )
     golds: dict[tuple[str, str], set[str]] = defaultdict(set)
     for s in rows:
         golds[s.shown, _question(s)].add(right(s))
     lone = [s.id for s in rows if len(golds[s.shown, _question(s)]) == 1]
     share = len(lone) / len(rows)
-    says = f"{len(lone):,} of {len(rows):,} rows have no twin (same picture and question, another answer)"
+    says = f"{len(lone):,} of {how_many(len(rows), 'row')} have no twin (same picture and question, another answer)"
     return finding(
         check, "warns" if share > ALONE else "fine", lone, len(rows), says, why, numbers={"share": share}
     )  # fmt: skip
@@ -269,7 +281,8 @@ def contradictions(m: Material) -> Finding:
     words = Counter(wrong.values())
     return finding(
         check, "fails" if SAME in words else amount(len(wrong) / len(m.samples), FEW), list(wrong), len(m.samples),
-        "; ".join(f"{n:,} rows: {what}" for what, n in words.most_common()) or "no row contradicts another", why,
+        "; ".join(f"{how_many(n, 'row')}: {what}" for what, n in words.most_common())
+        or "no row contradicts another", why,
         counts=words,
     )  # fmt: skip
 
@@ -290,7 +303,7 @@ def duplicates(m: Material) -> Finding:
     share = len(again) / len(m.samples)
     # Training sets may repeat rows on purpose, to balance them.
     verdict = amount(share, SOME) if m.form == "questions" else "warns" if again else "fine"
-    says = f"{len(again):,} of {len(m.samples):,} rows repeat an earlier one"
+    says = f"{len(again):,} of {how_many(len(m.samples), 'row')} repeat an earlier one"
     return finding(check, verdict, again, len(m.samples), says, why, numbers={"share": share})
 
 
@@ -307,7 +320,7 @@ def empty_text(m: Material) -> Finding:
         if text is not None and not text.strip()
     }
     words = Counter(empty.values())
-    says = ", ".join(f"{n:,} empty {what} texts" for what, n in words.items()) or "no text is empty"
+    says = ", ".join(how_many(n, f"empty {what} text") for what, n in words.items()) or "no text is empty"
     return finding(check, "fails" if empty else "fine", list(empty), len(m.samples), says, why, counts=words)
 
 

@@ -24,7 +24,7 @@ from earwitness.curate.lint.rows import Material, Sample, stem
 from earwitness.datasets.labels import check_times
 from earwitness.media import MediaError
 from earwitness.questions import clean, judge_mute
-from earwitness.records import digest
+from earwitness.records import digest, how_many
 
 MOST = 300  # files that are opened: a share of 1 % then shows with 95 % certainty
 QUIET = 10 ** (-60 / 20)  # peak; 16-bit dither lies at -90 dBFS, the noise of a quiet room above -60
@@ -77,7 +77,7 @@ def media_missing(m: Material) -> Finding:
         return idle(check, reason, why)
     broken = {n: s.error for n, s in _opened(m).items() if s.error}
     gone = [n for n, path in m.files.items() if path is None]
-    says = f"{len(gone):,} of {len(m.files):,} files are not there, {len(broken):,} cannot be opened"
+    says = f"{len(gone):,} of {how_many(len(m.files), 'file')} are not there, {len(broken):,} cannot be opened"
     if broken:
         says += f" ({next(iter(broken.values()))})"
     wrong = [*gone, *broken]
@@ -105,7 +105,7 @@ def _says_silent(s: Sample, m: Material) -> bool:
 
 def _drawn(m: Material, opened: Mapping[str, _Sound]) -> str:
     here = sum(p is not None for p in m.files.values())
-    return "" if len(opened) == here else f" ({len(opened):,} of {here:,} files opened, drawn by hash)"
+    return "" if len(opened) == here else f" ({len(opened):,} of {how_many(here, 'file')} opened, drawn by hash)"
 
 
 def no_sound_track(m: Material) -> Finding:
@@ -121,7 +121,7 @@ def no_sound_track(m: Material) -> Finding:
     bare = [i for i, sounds, _ in rows if not any(s.track for s in sounds)]
     return finding(
         check, amount(len(bare) / len(rows), FEW), bare, len(rows),
-        f"{len(bare):,} of {len(rows):,} rows have no sound track" + _drawn(m, opened), why,
+        f"{len(bare):,} of {how_many(len(rows), 'row')} have no sound track" + _drawn(m, opened), why,
     )  # fmt: skip
 
 
@@ -143,7 +143,8 @@ def silent_track(m: Material) -> Finding:
     loud = [i for i, peak, silent in rows if peak >= QUIET and silent and m.form != "clips"]
     return finding(
         check, amount(len(quiet + loud) / len(rows), FEW), quiet + loud, len(rows),
-        f"{len(quiet):,} of {len(rows):,} rows are silent (peak below -60 dBFS) and do not say so, {len(loud):,} "
+        f"{len(quiet):,} of {how_many(len(rows), 'row')} are silent (peak below -60 dBFS) and do not say so, "
+        f"{len(loud):,} "
         f"say that they are silent and are not" + _drawn(m, opened),
         why, counts={"silent": len(quiet), "said to be silent": len(loud)},
     )  # fmt: skip
@@ -161,7 +162,9 @@ def clip_times(m: Material) -> Finding:
     if not timed:
         return idle(check, "no clip states events, or the lengths of their files are not known", why)
     wrong = {c.id: found[0] for c, end in timed if (found := check_times(c, end))}
-    says = f"{len(wrong):,} of {len(timed):,} clips with events" + "".join(f": {w}" for w in [*wrong.values()][:1])
+    says = f"{len(wrong):,} of {how_many(len(timed), 'clip')} with events" + "".join(
+        f": {w}" for w in [*wrong.values()][:1]
+    )
     says += "" if len(timed) == len(told) else f" (of {len(told):,}, the first {MOST} whose lengths are known)"
     return finding(check, amount(len(wrong) / len(timed), FEW), list(wrong), len(timed), says, why)
 
@@ -204,10 +207,11 @@ def overlap(m: Material, other: Material | None) -> Finding:
     same = [i for q, i in _specific(m).items() if q in asked]
     total = len(m.clips) if m.form == "clips" else len(m.samples)
     words = [
-        f"{len(mine.keys() & theirs):,} source clips ({len(shared):,} of {total:,} rows) stand in {other.name} too",
-        f"{len(prints):,} pictures or sounds are the same" if prints else "",
-        f"{len(copies):,} files have the same bytes" if copies else "",
-        f"{len(same):,} specific questions are the same" if same else "",
+        f"{how_many(len(mine.keys() & theirs), 'source clip')} ({len(shared):,} of {how_many(total, 'row')}) also "
+        f"in {other.name}",
+        f"{how_many(len(prints), 'picture or sound is', 'pictures or sounds are')} the same" if prints else "",
+        f"{how_many(len(copies), 'file has', 'files have')} the same bytes" if copies else "",
+        f"{how_many(len(same), 'specific question is', 'specific questions are')} the same" if same else "",
     ]
     ids = list(dict.fromkeys([*shared, *copies, *same]))
     verdict: Verdict = "fails" if shared or prints or copies else "warns" if same else "fine"
@@ -224,7 +228,8 @@ def _split(m: Material, check: str, why: str) -> Finding:
         seen = {s.source for s in m.valid}
         ids = [s.id for s in m.samples if s.source in seen]
         says = (
-            f"{len(ids):,} of {len(m.samples):,} rows share a source clip with valid.jsonl ({len(m.valid):,} rows)"
+            f"{len(ids):,} of {how_many(len(m.samples), 'row')} share a source clip with valid.jsonl "
+            f"({len(m.valid):,} rows)"
         )
         return finding(check, "fails" if ids else "fine", ids, len(m.samples), says, why)
     splits: dict[str, set[str]] = defaultdict(set)
@@ -232,7 +237,7 @@ def _split(m: Material, check: str, why: str) -> Finding:
         splits[clip.cluster].add(clip.split)
     if len({s for some in splits.values() for s in some}) > 1:
         ids = [c.id for c in m.clips.values() if len(splits[c.cluster]) > 1]
-        says = f"{len(ids):,} of {len(m.clips):,} clips have their source in more than one split"
+        says = f"{len(ids):,} of {how_many(len(m.clips), 'clip')} have their source in more than one split"
         return finding(check, "fails" if ids else "fine", ids, len(m.clips), says, why)
     return idle(check, "no second set to compare with (--against FILE)", why)
 

@@ -116,7 +116,7 @@ def _objects(path: Path) -> list[dict[str, Any]]:
         nested = bool(found) and all(isinstance(v, dict) for v in found.values()) and "item" not in found
         found = [{"key": k, **v} for k, v in found.items()] if nested else [found]
     if not isinstance(found, list) or not all(isinstance(v, dict) for v in found):
-        raise QuestionFileError(path, [f"wants a list of objects, got {type(found).__name__}"])
+        raise QuestionFileError(path, ["wants a list of objects"])
     if not found:
         raise QuestionFileError(path, ["holds no rows"])
     return found

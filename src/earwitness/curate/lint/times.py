@@ -21,7 +21,7 @@ from earwitness.curate.lint.rows import Material, Sample
 from earwitness.protocols.making import EDGE
 from earwitness.questions import clean, judge_shift
 from earwitness.questions.timing import seconds_in
-from earwitness.records import Clip
+from earwitness.records import Clip, how_many
 
 # Seconds between stated and true offset that make the text wrong: half of the smallest shift that Thud trains on
 # (1.8 s), so that beyond it the text is nearer to another truth than to its row's own.
@@ -143,14 +143,17 @@ def stated_offset(m: Material) -> Finding:
     states = sum(g is not None for g in gaps.values())
     if not states:
         none = "no row has both a true offset and a text about it"
-        return idle(check, f"none of the {len(timed):,} texts about timing states a time" if timed else none, why)
+        return idle(
+            check, f"none of the {how_many(len(timed), 'text')} about timing states a time" if timed else none, why
+        )
     wrong = [s for s in timed if (g := gaps[s.id]) is not None and abs(g - abs(s.offset or 0)) > APART - 1e-6]
     by, of = Counter(map(_way, wrong)), Counter(map(_way, timed))
     ways = ", ".join(f"{by[way]:,} of {of[way]:,} {way}" for way in WAYS if of[way])
     return finding(
         check, amount(len(wrong) / len(timed), SOME), [s.id for s in sorted(wrong, key=lambda s: s.offset != 0)],
         len(timed),
-        f"{len(wrong):,} of {len(timed):,} texts state a gap that is {APART} s or more from the truth: {ways}", why,
+        f"{len(wrong):,} of {how_many(len(timed), 'text')} state a gap that is {APART} s or more from the truth: "
+        f"{ways}", why,
         counts={**{f"{way} wrong": by[way] for way in of}, **of, "state a time": states},
     )  # fmt: skip
 
@@ -171,7 +174,7 @@ def stated_verdict(m: Material) -> Finding:
     wrong = [s for s in timed if says[s.id] in known[s.gold or ""]]
     unread = sum(label not in ("SYNC", "DELAY", "EARLY", "DESYNC_NO_DIRECTION") for label in says.values())
     by = Counter(f"{s.gold} said to be {says[s.id]}" for s in wrong)
-    text = f"{len(wrong):,} of {len(timed):,} texts contradict the clip's truth"
+    text = f"{len(wrong):,} of {how_many(len(timed), 'text')} contradict the clip's truth"
     if by:
         text += f" ({'; '.join(f'{n:,} {what}' for what, n in by.most_common())})"
     if unread:
@@ -193,7 +196,11 @@ def whole_seconds(m: Material) -> Finding:
     else:
         times = [(s.id, t) for s in _timed(m) for t in stated(s.chosen or "").moments]
     if len(times) < LEAST:
-        return idle(check, f"{len(times)} event times are stated: too few to show a habit", why)
+        return idle(
+            check,
+            f"{how_many(len(times), 'event time is', 'event times are')} stated: too few to show a habit",
+            why,
+        )
     whole = [i for i, t in times if abs(t - round(t)) < 1e-6]
     share = len(whole) / len(times)
     return finding(

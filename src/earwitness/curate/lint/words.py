@@ -26,7 +26,7 @@ from earwitness.curate.lint import text as text
 from earwitness.curate.lint.findings import ORDER, SOME, Finding, Verdict, certain, finding, idle, interval, spelled
 from earwitness.curate.lint.rows import Material, Sample, closed, right, stem, types
 from earwitness.questions import clean
-from earwitness.records import Estimate, digest
+from earwitness.records import Estimate, digest, how_many
 from earwitness.stats import difference, proportion
 
 CHANCE = 0.5
@@ -79,7 +79,7 @@ def _too_few(rows: Sequence[Sample], what: str) -> str | None:
         return f"no {what}"
     sources = len({s.source for s in rows})
     if len(rows) < PAIRS or sources < SOURCES:
-        return f"{len(rows)} {what} of {sources} source clips: too few ({PAIRS} of {SOURCES} at least)"
+        return f"{len(rows)} {what} of {how_many(sources, 'source clip')}: too few ({PAIRS} of {SOURCES} at least)"
     return None
 
 
@@ -107,7 +107,8 @@ def length_bias(m: Material) -> Finding:
     ours, theirs = np.mean(sizes, axis=0)
     return finding(
         check, verdict, ids, len(rows),
-        f"chosen is {'longer' if way > 0 else 'shorter'} in {len(ids):,} of {len(rows):,} pairs (mean {ours:.1f} "
+        f"chosen is {'longer' if way > 0 else 'shorter'} in {len(ids):,} of {how_many(len(rows), 'pair')} (mean "
+        f"{ours:.1f} "
         f"against {theirs:.1f} words); AUC of length {spelled(auc)}", why, numbers=interval("auc", auc),
     )  # fmt: skip
 
@@ -129,7 +130,8 @@ def fixed_phrase(m: Material) -> Finding:
     ids = [s.id for s, marked in zip(rows, found.marked, strict=True) if marked]
     return finding(
         check, _leak(auc), ids, len(rows),
-        f"{found.text!r} stands only in the {found.where} text of {len(ids):,} of {len(rows):,} pairs; one "
+        f"{found.text!r} stands only in the {found.where} text of {len(ids):,} of {how_many(len(rows), 'pair')}; "
+        "one "
         f"phrase gives an AUC of {spelled(auc)} on other clips", why, numbers=interval("auc", auc),
     )  # fmt: skip
 
@@ -338,12 +340,15 @@ def prompt_leak(m: Material) -> Finding:
         golds = Counter(s.gold for s in leading if s.gold is not None)
         share = max(golds.values(), default=1) / (sum(golds.values()) or 1)
         verdict = "fails" if share >= SETTLED and len(leading) >= SOME * len(m.samples) else "warns"
-        words.append(f"{len(leading):,} prompts announce it ({told[leading[0].prompt]!r})")
+        words.append(
+            f"{how_many(len(leading), 'prompt announces', 'prompts announce')} it ({told[leading[0].prompt]!r})"
+        )
         if golds:
             words.append(f"the answer to them is {golds.most_common(1)[0][0]!r} in {share:.0%}")
     if len(named) > TWICE * chance and len(named) >= NAMED:
         words.append(
-            f"{len(naming):,} questions name one of their options, {len(named):,} the right one (by chance "
+            f"{how_many(len(naming), 'question names one of its', 'questions name one of their')} options, "
+            f"{len(named):,} the right one (by chance "
             f"{chance:.0f})"
         )
         often = len(named) >= SOME * len(m.samples)

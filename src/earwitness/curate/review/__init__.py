@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from earwitness.curate.review import queue as review_queue
@@ -48,9 +48,17 @@ from earwitness.serve import LOOPBACK
 HOME = "review"  # folder beside the manifest that holds votes and cache
 
 __all__ = [
-    "Case", "Desk", "Outcome", "Queue", "ReviewError", "Vote", "agreement", "annotators", "export", "exposed",
-    "import_label_studio", "label_studio", "opened", "running", "serve",
+    "Case", "Desk", "Outcome", "Queue", "ReviewError", "Taken", "Vote", "agreement", "annotators", "export",
+    "exposed", "import_label_studio", "label_studio", "opened", "running", "serve",
 ]  # fmt: skip
+
+
+class Taken(NamedTuple):
+    """Votes of one annotator in a file that was read back: how many were new, there already, older than theirs."""
+
+    new: int = 0
+    known: int = 0
+    older: int = 0
 
 
 @dataclass
@@ -185,20 +193,33 @@ def label_studio(
 
 def import_label_studio(
     manifest: str | Path, exported: str | Path, folder: str | Path | None = None
-) -> tuple[dict[str, int], list[str]]:
-    """Take the annotations of a Label Studio JSON export as votes; how many are new by annotator, and what is odd.
+) -> tuple[dict[str, Taken], list[str]]:
+    """Take the annotations of a Label Studio JSON export as votes: how many by annotator, and in words what is odd.
 
-    Reading the same export twice adds nothing.
+    Reading the same export twice adds nothing, nor does one whose votes came from here. A vote that is older than
+    the annotator's own on the same clip is left where it is: the newer one counts.
     """
     queue = review_queue.read(manifest)
     home = _home(queue, folder)
     found, notes = read_label_studio(queue, Path(exported))
     review_votes.identity(home)
-    added = {}
     with Votes(home) as book:
-        for name, votes in found.items():
-            added[name] = sum(book.add(name, vote) for vote in votes)
-    return added, notes
+        return {name: _take(queue, book, name, votes) for name, votes in found.items()}, notes
+
+
+def _take(queue: Queue, book: Votes, name: str, votes: Sequence[Vote]) -> Taken:
+    new = known = older = 0
+    for vote in votes:
+        number = queue.number(vote.clip)
+        assert number is not None, vote.clip  # read_label_studio leaves others out
+        last = book.last(name).get(vote.clip)
+        if book.has(name, vote):
+            known += 1
+        elif last is not None and review_votes.older(vote, last, queue.cases[number].about):
+            older += 1
+        else:
+            new += book.add(name, vote)
+    return Taken(new, known, older)
 
 
 def exposed(host: str) -> str | None:

@@ -9,6 +9,9 @@ Label Studio counts frames from 1 at the task's ``fps``: frame f is shown at (f 
 moved keeps the exact time that it came from; a moved one is as exact as a frame. A crop's times are told on its
 whole file, which Label Studio plays. Formats: labelstud.io/guide/task_format, /tags/timelinelabels, /tags/choices.
 
+A vote that goes out carries its id, its time and a digest of what it says, in the note on its verdict: where it
+comes back as it was, it is that vote; where it was changed there, it is a new one of the time of that change.
+
 Functions: ``write_label_studio``, ``read_label_studio``, ``configuration`` (the XML).
 """
 
@@ -33,7 +36,8 @@ TASKS, CONFIG = "tasks.json", "config.xml"
 LOCAL = "/data/local-files/?d="  # how Label Studio names files below LOCAL_FILES_DOCUMENT_ROOT
 FPS = 25.0  # of a file without pictures
 SENSES = {"seen": "#b8500a", "heard": "#0b6fb4"}
-BY = "by "
+# The note on a verdict that went out from here: whose vote, which, from when, and what it said.
+NOTE = re.compile(r"by ([^,]+)(?:, vote ([\w-]{8,80}) of ([^,]*), ([0-9a-f]+))?")
 MOMENT = re.compile(r"(seen|heard) ([1-9]\d*)")
 
 
@@ -157,6 +161,21 @@ def _regions(key: str, events: Sequence[Event], start: float, fps: float) -> lis
     return out
 
 
+def _content(results: Sequence[Mapping[str, Any]]) -> str:
+    """Digest of what was chosen, marked and written, whatever else Label Studio keeps beside it."""
+    said = sorted((str(r.get("from_name")), msgspec.json.encode(_said(r)).decode()) for r in results)
+    return digest(*(part for one in said for part in one))[:12]
+
+
+def _said(result: Mapping[str, Any]) -> list[Any]:
+    value = result.get("value") or {}
+    if result.get("type") == "textarea":
+        text = value.get("text")
+        return [text] if isinstance(text, str) else list(text or ())
+    ends = [(end.get("start"), end.get("end")) for end in value.get("ranges") or ()]
+    return [*(value.get("choices") or ()), *(value.get("timelinelabels") or ()), *ends]
+
+
 def _annotation(number: int, name: str, vote: Vote, start: float, fps: float) -> dict[str, Any]:
     key = f"t{number}_{digest(name)[:6]}"
 
@@ -169,13 +188,16 @@ def _annotation(number: int, name: str, vote: Vote, start: float, fps: float) ->
     said = {criterion: getattr(vote, criterion) for criterion in CRITERIA}
     result = [choice(k, "yes" if v else "no") for k, v in said.items() if v is not None]
     # Label Studio imports no annotator whom it does not know: the name goes where it keeps notes on a result.
-    result.append({**choice("verdict", "accept" if vote.accept else "reject"), "meta": {"text": [f"{BY}{name}"]}})
+    verdict = choice("verdict", "accept" if vote.accept else "reject")
+    result.append(verdict)
     if vote.comment:
         result.append(
             {"id": f"{key}_comment", "from_name": "comment", "to_name": "video", "type": "textarea",
              "value": {"text": [vote.comment]}}
         )  # fmt: skip
     result += _regions(key, vote.events, start, fps)
+    note = f"by {name}, vote {vote.id} of {vote.at}, {_content(result)}"
+    verdict["meta"] = {"text": [note]}
     return {"result": result, "was_cancelled": False, "ground_truth": False, "lead_time": vote.seconds}
 
 
@@ -235,11 +257,11 @@ def read_label_studio(queue: Queue, exported: Path) -> tuple[dict[str, list[Vote
 def _vote(case: Case, data: Mapping[str, Any], annotation: Mapping[str, Any]) -> tuple[str, Vote]:
     choices: dict[str, str] = {}
     comment: list[str] = []
-    author = ""
+    note = None
     for result in annotation["result"]:
         if result.get("type") == "choices":
             choices[result["from_name"]] = result["value"]["choices"][0]
-            author = author or _noted(result).partition(BY)[2]
+            note = note or NOTE.fullmatch(_noted(result).strip())
         elif result.get("type") == "textarea":
             text = result["value"]["text"]
             comment += [text] if isinstance(text, str) else text
@@ -253,16 +275,21 @@ def _vote(case: Case, data: Mapping[str, Any], annotation: Mapping[str, Any]) ->
         )
     fps = float(data["fps"])
     events = _events(case, moments, fps) if moments else case.clip.events
-    who = author or annotation.get("completed_by")
+    who = note[1] if note else annotation.get("completed_by")
     if isinstance(who, Mapping):
         who = who.get("email") or f"user {who.get('id')}"
     elif not isinstance(who, str):
         who = f"user {who}"
     name = spelled(re.sub(r"[^\w .-]+", " at ", who))
     said = {c: {"yes": True, "no": False}.get(choices.get(c, "")) for c in CRITERIA}
-    content = msgspec.json.encode(annotation["result"])
+    if note and note[4] == _content(annotation["result"]):
+        own, at = note[2], note[3]
+    else:
+        content = msgspec.json.encode(annotation["result"])
+        own = f"ls-{digest(name, case.clip.id, annotation.get('id'), annotation.get('updated_at'), content)}"
+        at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
     vote = Vote(
-        id=f"ls-{digest(name, case.clip.id, annotation.get('id'), annotation.get('updated_at'), content)}",
+        id=own,
         clip=case.clip.id,
         about=str(data.get("about", "")),
         accept=accept,
@@ -270,7 +297,7 @@ def _vote(case: Case, data: Mapping[str, Any], annotation: Mapping[str, Any]) ->
         events=events,
         comment=" ".join(comment).strip(),
         seconds=max(0.0, float(annotation.get("lead_time") or 0.0)),
-        at=str(annotation.get("updated_at") or annotation.get("created_at") or ""),
+        at=at,
     )
     return name, vote
 

@@ -19,6 +19,7 @@ shows a dynamic action that corresponds to the sound.
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import hmac
 import os
@@ -96,6 +97,26 @@ def check_vote(vote: Vote, duration: float | None = None) -> None:
                 raise ReviewError(f"event {number} is {sense} at {time:g} s, outside of the clip's {latest:.2f} s")
     if not 0 <= vote.seconds < 1e7:
         raise ReviewError(f"seconds={vote.seconds:g} is no time spent on a clip")
+
+
+def when(vote: Vote) -> datetime.datetime | None:
+    """The moment of a vote; None where it bears no date."""
+    try:
+        moment = datetime.datetime.fromisoformat(vote.at)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+def older(vote: Vote, than: Vote, about: str) -> bool:
+    """Whether a vote comes before another of the same annotator on a clip of which ``about`` is claimed now.
+
+    One on an earlier claim comes before one on what is claimed now; one without a date before any.
+    """
+    if (vote.about == about) != (than.about == about):
+        return than.about == about
+    mine, theirs = when(vote), when(than)
+    return mine is None or (theirs is not None and mine < theirs)
 
 
 def spelled(name: str) -> str:
@@ -223,8 +244,9 @@ class Votes:
         return known is not None and hmac.compare_digest(known.encode(), key.encode())
 
     def last(self, name: str) -> dict[str, Vote]:
-        """The vote of an annotator that counts, by clip."""
-        return self._books[name].last
+        """The vote of an annotator that counts, by clip; none where nobody has the name."""
+        book = self._books.get(name)
+        return {} if book is None else book.last
 
     def add(self, name: str, vote: Vote) -> bool:
         """Write a vote and force it to the disk; False where it was there already (sent twice).
@@ -248,6 +270,19 @@ class Votes:
                 raise
             book.by_id[vote.id] = book.last[vote.clip] = vote
         return True
+
+    def has(self, name: str, vote: Vote) -> bool:
+        """Whether an annotator's vote is there: by its id or, without a date, by what it says."""
+        book = self._books.get(name)
+        if book is None:
+            return False
+        if vote.id in book.by_id:
+            return True
+        blank = {"id": "", "at": "", "seconds": 0.0}
+        mine = msgspec.structs.replace(vote, **blank)
+        return when(vote) is None and any(
+            msgspec.structs.replace(v, **blank) == mine for v in book.by_id.values() if v.clip == vote.clip
+        )
 
     def close(self) -> None:
         """Let go of files and folder."""

@@ -41,7 +41,7 @@ from earwitness.curate.starter.table import Source
 from earwitness.media import MediaError
 from earwitness.models.cascade import Ear, Eye, read_words
 from earwitness.questions import same
-from earwitness.records import Clip, Event, Frames, View, Wave, digest
+from earwitness.records import Clip, Event, Frames, View, Wave, digest, how_many
 
 KNOWN = Path(__file__).with_name("verdicts.jsonl")  # the witnesses' verdicts as they were when the table was made
 CLIPS = 4  # of a pair: three calls and a long one
@@ -62,6 +62,7 @@ class Info(msgspec.Struct, kw_only=True):
     licences: dict[str, int] = {}
     witnesses: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    command: str = ""
     versions: dict[str, str] = {}
 
 
@@ -96,7 +97,7 @@ class _Pair:
 def build(
     out: Path, *, more: bool = False, seed: int = 0, per_source: int = CLIPS, scenes: bool = True,
     packages: Path | None = None, witnesses: tuple[Ear, Eye] | None = None, sources: Sequence[Source] | None = None,
-    told: Callable[[str], None] = lambda _: None, progress: Progress = lambda _, __: None,
+    told: Callable[[str], None] = lambda _: None, progress: Progress = lambda _, __: None, command: str = "",
 ) -> Started:  # fmt: skip
     """Build the set, or go on with one.
 
@@ -107,6 +108,7 @@ def build(
     packages : where packages lie or are brought; default: OUT/packages.
     witnesses : an ear and an eye that vouch for each pair; without them their verdicts of when the table was made.
     told, progress : are told which package is fetched; how many pairs of all are done.
+    command : as typed, for the record.
 
     Raises ValueError where the folder holds something else, or nothing can be built.
     """
@@ -115,7 +117,9 @@ def build(
     rows = list(table.read() if sources is None else sources)
     asked = Info(more=more, seed=seed, clips=per_source, scenes=scenes, table=digest(table.SOURCES.read_bytes()))
     record = out / "starter.json"
-    opening.folder(out, "a starter set", asked, runs.read_json(record, Info), _wishes, free=("packages",))
+    before = runs.read_json(record, Info)
+    opening.folder(out, "a starter set", asked, before, _wishes, free=("packages",))
+    asked.command = command or (before.command if before is not None else "")
     runs.write_json(record, asked)
     built = Started(out)
     wanted = [s for s in rows if s.core or more]
@@ -129,7 +133,9 @@ def build(
         elif not why:
             usable.append(source)
     if missing := sorted(set(lost.values())):
-        built.notes += [f"{sum(w == why for _, w in built.left_out)} pairs left out: {why}" for why in missing]
+        built.notes += [
+            f"{how_many(sum(w == why for _, w in built.left_out), 'pair')} left out: {why}" for why in missing
+        ]
     classes = sorted({s.what for s in usable})
     known = {} if witnesses is not None else _known()
     by: set[str] = set()
