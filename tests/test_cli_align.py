@@ -56,7 +56,10 @@ def test_a_dry_run_shows_each_setting_with_its_source(data: Path, tmp_path: Path
         ({"recipe": "thud-dpo"}, "thud-dpo is a recipe for dpo: earwitness align dpo thud-dpo"),
         ({"-m": "openai:http://127.0.0.1:1/v1#x"}, "cannot be trained here"),
         ({"--data": "nowhere"}, "nowhere holds no training set"),
-        ({"--set": "rnak=4"}, "a recipe has no 'rnak'"),
+        ({"--set": "rnak=4"}, "a recipe has no setting 'rnak' (did you mean rank?)"),
+        ({"--set": "learning_rate=1e-4"}, "a recipe has no setting 'learning_rate' (did you mean rate?)"),
+        ({"--set": "batch=0"}, "--set batch=0: Expected `int` >= 1"),
+        ({"--set": "back=0.9,1.5"}, "--set back=0.9,1.5: Expected `float` < 1.0"),
         ({"--readers": "999"}, "999 readers on "),
     ],
 )

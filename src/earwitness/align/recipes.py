@@ -19,12 +19,16 @@ hans-*         any     what the same steps need on a model of two million parame
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
 
 import msgspec
 
 Stage = Literal["sft", "dpo", "grpo", "ansco"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Above = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,35 +44,35 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         "lora"  # a low-rank addition, or the whole text model with its word embeddings
     )
     targets: Literal["all", "attention", "qv"] = "all"  # linear layers of the text model that get one
-    rank: int = 16
-    alpha: float = 32
+    rank: Count = 16
+    alpha: Above = 32
     dropout: float = 0.0
     words: float = 1.0  # "text": rate of the word embeddings over that of the layers
     # how
-    rate: float = 1e-4
+    rate: Above = 1e-4
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.03  # share of all steps
     decay: float = 0.0
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
-    epochs: float = 1.0
-    steps: int | None = None  # in place of epochs
-    batch: int = 4  # on each device at once
-    accumulate: int = 1
+    epochs: Above = 1.0
+    steps: Count | None = None  # in place of epochs
+    batch: Count = 4  # on each device at once
+    accumulate: Count = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = (
         "auto"  # on a GPU (auto: bfloat16); a CPU: float32
     )
     checkpointing: bool | None = None  # gradient checkpointing; None: on a GPU
     seed: int = 0
     weigh: Literal["token", "answer"] = "token"  # sft, ansco: what counts alike in a batch
-    together: int = 1  # sft: so many pairs on the same media come in one batch, at most
+    together: Count = 1  # sft: so many pairs on the same media come in one batch, at most
     # preferences
     beta: float = 0.1
     nll: float = 0.0  # weight of the chosen answer's mean negative log-prob beside the preference
     # groups of samples
-    group: int = 8
+    group: Count = 8
     temperature: float = 1.0
-    tokens: int = 256  # new ones at most
+    tokens: Count = 256  # new ones at most
     epsilon: float = 0.2
     reduce: Literal["grpo", "dapo"] = "dapo"  # each answer's mean, or the mean over all tokens (losses.grpo)
     mask_truncated: bool = False  # answers that did not come to their end teach nothing
@@ -81,10 +85,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     gate: float = 0.75  # uncertainty above which the entropy term is off
     uncertainty: Literal["full", "top10"] = "full"
     # checkpoints
-    validate_every: int = 50  # optimizer steps
-    validation: int = 200  # pairs asked at most
-    keep: int = 2  # checkpoints to resume from
-    back: tuple[float, ...] = ()  # shares of the way to try at the end, falling, as long as validation allows
+    validate_every: Count = 50  # optimizer steps
+    validation: Annotated[int, msgspec.Meta(ge=0)] = 200  # pairs asked at most; 0: none
+    keep: Count = 2  # checkpoints to resume from
+    back: tuple[Share, ...] = ()  # shares of the way to try at the end, falling, as long as validation allows
 
 
 _PAPER_MMA = "arXiv 2511.22826, Table 8 and appendix D"
@@ -285,7 +289,7 @@ def named(name: str, **changes: object) -> Recipe:
     fields = msgspec.to_builtins(_MADE[name]())
     unknown = sorted(set(changes) - set(fields))
     if unknown:
-        raise ValueError(f"a recipe has no {unknown[0]!r}; it has {', '.join(fields)}")
+        raise ValueError(_no_such(unknown[0], fields))
     try:
         return msgspec.convert({**fields, **changes}, type=Recipe)
     except msgspec.ValidationError as error:
@@ -297,7 +301,7 @@ def changed(name: str, texts: Mapping[str, str]) -> Recipe:
     types = {f.name: f.type for f in msgspec.structs.fields(Recipe)}
     unknown = sorted(set(texts) - set(types))
     if unknown:
-        raise ValueError(f"a recipe has no {unknown[0]!r}; it has {', '.join(types)}")
+        raise ValueError(_no_such(unknown[0], types))
     values: dict[str, object] = {}
     for key, text in texts.items():
         kind = types[key]
@@ -307,3 +311,21 @@ def changed(name: str, texts: Mapping[str, str]) -> Recipe:
         except msgspec.ValidationError as error:
             raise ValueError(f"--set {key}={text}: {error}") from error
     return named(name, **msgspec.to_builtins(values))
+
+
+# What other trainers call our settings.
+_ELSEWHERE = {
+    "lr": "rate", "learning_rate": "rate", "batch_size": "batch", "per_device_train_batch_size": "batch",
+    "gradient_accumulation_steps": "accumulate", "num_train_epochs": "epochs", "max_steps": "steps", "r": "rank",
+    "lora_rank": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "weight_decay": "decay",
+    "warmup_ratio": "warmup", "max_grad_norm": "clip", "num_generations": "group",
+    "max_completion_length": "tokens",
+    "save_steps": "validate_every", "gradient_checkpointing": "checkpointing",
+}  # fmt: skip
+
+
+def _no_such(key: str, known: Iterable[str]) -> str:
+    settings = [name for name in known if name not in ("name", "stage", "source", "quotes", "ours")]
+    near = _ELSEWHERE.get(key) or next(iter(difflib.get_close_matches(key, settings, n=1)), None)
+    guess = f" (did you mean {near}?)" if near else ""
+    return f"a recipe has no setting {key!r}{guess}; it has {', '.join(settings)}"
