@@ -73,7 +73,15 @@ def recipe_page() -> str:
         "field may be changed with `--set field=value`, and `--dry-run` prints the whole recipe. Fields that are",
         "",
     ]
-    lines[-1:] = ["not listed have the values at the end of this page.", ""]
+    lines[-1:] = [
+        "not listed have the values at the end of this page.",
+        "",
+        "Any recipe can end with less than all of what was learned, which often keeps what it taught and costs less",
+        "elsewhere: `--set back=0.95,0.9,0.85,0.8` tries these shares in turn, for as long as validation on the set's",
+        "own valid pairs is no worse (arXiv 2109.01903; [what it did](repair.md#on-things-that-were-never-taught)).",
+        "`align.json` says how much was kept (`way`), and what each share gave (`ways`); `--set back=` keeps all.",
+        "",
+    ]
     usual = {f.name: f.default for f in msgspec.structs.fields(recipes.Recipe)}
     for name in recipes.names():
         made = recipes.named(name)
@@ -83,14 +91,14 @@ def recipe_page() -> str:
             if field in ("name", "stage", "source", "quotes", "ours"):
                 continue
             if value != usual[field] or field in made.quotes or field in made.ours:
-                shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+                shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
                 said, own = made.quotes.get(field, ""), made.ours.get(field, "")
                 lines.append(f"| `{field}` | {shown} | {said} | {own} |".replace("\n", " "))
         lines.append("")
     lines += ["## All fields", "", "| field | unless a recipe says otherwise |", "|---|---|"]
     for field, value in usual.items():
         if field not in ("name", "stage", "source", "quotes", "ours"):
-            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             lines.append(f"| `{field}` | {shown} |")
     return "\n".join([*lines, ""])
 

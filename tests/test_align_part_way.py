@@ -15,7 +15,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 import many_processes  # noqa: E402
 import small_sets  # noqa: E402
-from earwitness.align import part_way, training  # noqa: E402
+from earwitness.align import part_way, recipes, training  # noqa: E402
 from earwitness.models.load import HANS  # noqa: E402
 from earwitness.models.qwen_omni import QwenOmni  # noqa: E402
 from earwitness.report import curves, stages  # noqa: E402
@@ -62,6 +62,12 @@ def test_of_a_low_rank_addition_one_half_is_scaled() -> None:
     learn(learning)
     part_way.take_back(learning, {}, (0.5,), 0.0, lambda: 1.0)
     assert [float(value.detach()[0]) for _, value in learning] == [2.0, 1.0]
+
+
+def test_shares_are_told_in_words() -> None:
+    assert recipes.changed("mma-sft", {"back": "0.9,0.8"}).back == (0.9, 0.8)
+    assert recipes.named("hans-carry").back
+    assert recipes.changed("hans-carry", {"back": ""}).back == ()
 
 
 def test_a_stage_saves_part_of_the_way(tmp_path: Path) -> None:

@@ -307,7 +307,9 @@ def changed(name: str, texts: Mapping[str, str]) -> Recipe:
         kind = types[key]
         many = getattr(kind, "__origin__", None) is tuple
         try:
-            values[key] = msgspec.convert(text.split(",") if many else text, type=kind, strict=False)
+            values[key] = msgspec.convert(
+                (text.split(",") if text else []) if many else text, type=kind, strict=False
+            )
         except msgspec.ValidationError as error:
             raise ValueError(f"--set {key}={text}: {error}") from error
     return named(name, **msgspec.to_builtins(values))
