@@ -68,18 +68,14 @@ def recipe_page() -> str:
         "# Recipes",
         "",
         "Made by `make docs`. `earwitness align STAGE RECIPE --data SET -m MODEL --out DIR`; any",
-    ]
-    lines += [
         "field may be changed with `--set field=value`, and `--dry-run` prints the whole recipe. Fields that are",
-        "",
-    ]
-    lines[-1:] = [
         "not listed have the values at the end of this page.",
         "",
-        "Any recipe can end with less than all of what was learned, which often keeps what it taught and costs less",
-        "elsewhere: `--set back=0.95,0.9,0.85,0.8` tries these shares in turn, for as long as validation on the set's",
-        "own valid pairs is no worse (arXiv 2109.01903; [what it did](repair.md#on-things-that-were-never-taught)).",
-        "`align.json` says how much was kept (`way`), and what each share gave (`ways`); `--set back=` keeps all.",
+        "Any recipe can end with less than all of what was learned, which often keeps what it taught and costs",
+        "less elsewhere: `--set back=0.95,0.9,0.85,0.8` tries these shares in turn, for as long as validation on",
+        "the set's own valid pairs is no worse (arXiv 2109.01903;",
+        "[what it did](repair.md#on-things-that-were-never-taught)). `align.json` says how much was kept (`way`),",
+        "and what each share gave (`ways`); `--set back=` keeps all.",
         "",
     ]
     usual = {f.name: f.default for f in msgspec.structs.fields(recipes.Recipe)}
