@@ -13,6 +13,7 @@ Functions: :func:`charts` all charts of a run, :func:`follow` the first of them;
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,10 +77,20 @@ def write(found: Sequence[Chart], folder: Path) -> dict[str, str]:
         drawn[chart.id] = vl_convert.vegalite_to_svg(text)
         (folder / f"{chart.id}.vl.json").write_text(json.dumps(chart.spec, indent=1), encoding="utf-8")
         (folder / f"{chart.id}.svg").write_text(drawn[chart.id], encoding="utf-8")
-        # On nothing, a see-through mark comes out in wrong colours.
-        opaque = {**chart.spec, "config": {**chart.spec.get("config", {}), "background": PAPER}}
-        (folder / f"{chart.id}.png").write_bytes(vl_convert.vegalite_to_png(json.dumps(opaque), scale=PNG_SCALE))
+        (folder / f"{chart.id}.png").write_bytes(vl_convert.svg_to_png(on_paper(drawn[chart.id]), scale=PNG_SCALE))
     return drawn
+
+
+def on_paper(svg: str) -> str:
+    """A drawn SVG with paper behind it, as Vega draws one: on nothing, a see-through mark has wrong colours in a PNG.
+
+    Vega is thus asked for each chart once; a PNG of this is the PNG it would make, byte for byte.
+    """
+    width, height = (re.search(rf'^<svg [^>]*?\b{side}="([^"]+)"', svg) for side in ("width", "height"))
+    assert width is not None
+    assert height is not None
+    paper = f'<rect width="{width[1]}" height="{height[1]}" fill="{PAPER}"/>'
+    return svg.replace(">", ">" + paper, 1)
 
 
 def for_page(text: str) -> str:
