@@ -83,7 +83,7 @@ def write(found: Sequence[Chart], folder: Path) -> dict[str, str]:
 
 
 def on_paper(svg: str) -> str:
-    """A drawn SVG with paper behind it, as Vega draws one: in a PNG on nothing, a see-through mark has wrong colours.
+    """A drawn SVG with paper behind it, as Vega draws one: on nothing, see-through marks come out wrong in a PNG.
 
     Vega is thus asked for each chart once; a PNG of this is the PNG it would make, byte for byte.
     """
