@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -33,22 +33,22 @@ def asked() -> dict[str, list[Judged]]:
     return out
 
 
-def _value(judged: Sequence[Judged], label: str) -> float:
-    found = scorecard.card(judged)[label]
+def _value(card: Mapping[str, Estimate | None], label: str) -> float:
+    found = card[label]
     assert isinstance(found, Estimate)
     assert found.low <= found.value <= found.high
     return found.value
 
 
 def test_a_listener_and_a_watcher_get_opposite_cards(asked: dict[str, list[Judged]]) -> None:
-    hears, sees = asked["hears"], asked["sees"]
-    for judged, heard in ((hears, 1.0), (sees, 0.0)):
-        assert _value(judged, "conflict, asked what is heard: right") == heard
-        assert _value(judged, "conflict, asked what is heard: names what is seen") == 1 - heard
-        assert _value(judged, "Mute Hallucination (neutral)") == 1 - heard
-        assert _value(judged, "sound muted, may abstain: abstains") == heard
-        assert _value(judged, "sound left out: says no (neutral)") == heard
-        assert _value(judged, "untouched clips: right") > 0.9
+    hears, sees = scorecard.card(asked["hears"]), scorecard.card(asked["sees"])
+    for card, heard in ((hears, 1.0), (sees, 0.0)):
+        assert _value(card, "conflict, asked what is heard: right") == heard
+        assert _value(card, "conflict, asked what is heard: names what is seen") == 1 - heard
+        assert _value(card, "Mute Hallucination (neutral)") == 1 - heard
+        assert _value(card, "sound muted, may abstain: abstains") == heard
+        assert _value(card, "sound left out: says no (neutral)") == heard
+        assert _value(card, "untouched clips: right") > 0.9
     assert _value(hears, "is there a sound of it: d' (neutral)") > 2
     assert abs(_value(sees, "is there a sound of it: d' (neutral)")) < 0.5
 
