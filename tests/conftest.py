@@ -1,7 +1,7 @@
 """Fixtures that several test files share: tiny random checkpoints of both Qwen omni families, a browser.
 
-And what keeps the tests quick: processes that run side by side compute with one thread each, and the garbage
-collector does not look through the packages that were loaded.
+And what keeps the tests quick: processes that run side by side compute with one thread each, the garbage collector
+does not look through the packages that were loaded, bytecode is kept, and a procedural clip's file is made once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,18 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from earwitness.foley import FoleyClips
     from earwitness.models.qwen_omni import QwenOmni
+    from earwitness.records import Clip
 
 # Beside other workers, a second thread waits for a core that they have; set before numpy and torch are loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Told to keep no bytecode, every process that tests start compiles the package anew, and pytest all tests: a tenth
+# of the time of a run. What is kept lies in __pycache__, which git ignores.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_finish() -> None:
@@ -52,6 +60,26 @@ def shared(folder: Path) -> QwenOmni:
     from earwitness.models.qwen_omni import QwenOmni
 
     return QwenOmni(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A clip's file is a function of its recipe: who asks again gets a copy, and none is drawn and encoded twice."""
+    from earwitness.foley import files
+    from earwitness.records import digest
+
+    make, kept = files.FoleyClips.file, tmp_path_factory.mktemp("foley")
+
+    def file(self: FoleyClips, clip: Clip, folder: Path) -> Path:
+        path = Path(folder) / f"{clip.id}.mp4"
+        if clip.foley is None or path.exists():
+            return make(self, clip, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(make(self, clip, kept / digest(clip.foley, files.FILE_VIEW)), path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.FoleyClips, "file", file)
+        yield
 
 
 @pytest.fixture(scope="module")
