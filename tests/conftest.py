@@ -64,7 +64,7 @@ def shared(folder: Path) -> QwenOmni:
 
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A clip's file is a function of its recipe: who asks again gets a copy, and none is drawn and encoded twice."""
+    """A clip's file is a function of its recipe: who asks again gets a copy; none is drawn and encoded twice."""
     from earwitness.foley import files
     from earwitness.records import digest
 
