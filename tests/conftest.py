@@ -1,7 +1,7 @@
 """Fixtures that several test files share: tiny random checkpoints of both Qwen omni families, a browser.
 
 And what keeps the tests quick: processes that run side by side compute with one thread each, the garbage collector
-does not look through the packages that were loaded, bytecode is kept, and a procedural clip's file is made once.
+does not look through the packages that were loaded, bytecode is kept, and a procedural clip is made once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import gc
 import os
 import shutil
 import sys
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 
     from earwitness.foley import FoleyClips
     from earwitness.models.qwen_omni import QwenOmni
-    from earwitness.records import Clip
+    from earwitness.records import Clip, Media, View
 
 # Beside other workers, a second thread waits for a core that they have; set before numpy and torch are loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MEDIA_KEPT = 200_000_000  # bytes of procedural clips that are kept to be asked for again
 
 # Told to keep no bytecode, every process that tests start compiles the package anew, and pytest all tests: a tenth
 # of the time of a run. What is kept lies in __pycache__, which git ignores.
@@ -64,20 +68,34 @@ def shared(folder: Path) -> QwenOmni:
 
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A clip's file is a function of its recipe: who asks again gets a copy; none is drawn and encoded twice."""
+    """A procedural clip is a function of its recipe: who asks again, for media or for a file, gets a copy."""
     from earwitness.foley import files
     from earwitness.records import digest
 
-    make, kept = files.FoleyClips.file, tmp_path_factory.mktemp("foley")
+    drawn: OrderedDict[tuple[str, View], Media] = OrderedDict()
+    draw, write, kept = files.FoleyClips.media, files.FoleyClips.file, tmp_path_factory.mktemp("foley")
+
+    def media(self: FoleyClips, clip: Clip, view: View) -> Media:
+        if clip.foley is None:
+            return draw(self, clip, view)
+        key = (clip.foley, view)
+        made = drawn[key] if key in drawn else draw(self, clip, view)
+        drawn[key] = made
+        drawn.move_to_end(key)
+        while sum(m.frames.nbytes + m.wave.nbytes for m in drawn.values()) > MEDIA_KEPT:  # type: ignore[union-attr]
+            drawn.popitem(last=False)
+        arrays = {name: getattr(made, name).copy() for name in ("frames", "times", "wave")}
+        return replace(made, **arrays)
 
     def file(self: FoleyClips, clip: Clip, folder: Path) -> Path:
         path = Path(folder) / f"{clip.id}.mp4"
         if clip.foley is None or path.exists():
-            return make(self, clip, folder)
+            return write(self, clip, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copyfile(make(self, clip, kept / digest(clip.foley, files.FILE_VIEW)), path))
+        return Path(shutil.copyfile(write(self, clip, kept / digest(clip.foley, files.FILE_VIEW)), path))
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.FoleyClips, "media", media)
         patch.setattr(files.FoleyClips, "file", file)
         yield
 
