@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from earwitness.foley import FoleyClips
     from earwitness.models.qwen_omni import QwenOmni
-    from earwitness.records import Clip, Media, View
+    from earwitness.records import Clip, Intervention, Media, View
 
 # Beside other workers, a second thread waits for a core that they have; set before numpy and torch are loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -123,6 +123,26 @@ def _hans_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opened, "load_thinker", load_thinker)
+        yield
+
+
+@pytest.fixture(scope="module")
+def conditions_once() -> Iterator[None]:
+    """Audits of several models on the same clips: each condition of a clip is made once for all of them."""
+    from earwitness.audit import asking
+    from earwitness.audit.bank import Bank
+
+    made: dict[tuple[str, Intervention, View], Media] = {}
+
+    class Kept(Bank):
+        def condition(self, clip_id: str, iv: Intervention) -> Media:
+            key = (clip_id, iv, self._view)
+            if key not in made:
+                made[key] = super().condition(clip_id, iv)
+            return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking, "Bank", Kept)
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -26,7 +27,8 @@ def asked() -> dict[str, list[Judged]]:
     items = [i for name in ("mma", "thud", "av-confuse") for i in items_of(load(name), clips.clips, QUICK, ())]
     out = {}
     bank = Bank(clips, control("hears").view)
-    media = [bank.condition(i.clip, i.intervention) for i in items]
+    condition = cache(bank.condition)  # several questions are asked about each
+    media = [condition(i.clip, i.intervention) for i in items]
     for kind in ("hears", "sees", "random"):
         answers = control(kind).answer(items, media)
         out[kind] = [Judged(i, a, scoring.score(i, a)) for i, a in zip(items, answers, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,9 +9,7 @@ import pytest
 
 from earwitness import run as runs
 from earwitness import session
-from earwitness.audit import asking
-from earwitness.audit.bank import Bank
-from earwitness.records import Estimate, Intervention, Media, Table, View
+from earwitness.records import Estimate, Table
 from tables import cell, value
 
 CLIPS = 12  # every class once
@@ -20,20 +17,9 @@ QUICK = {"long_context_tokens": "50", "seeds": "0"}
 
 
 @pytest.fixture(scope="module")
-def audited() -> Iterator[dict[str, Path]]:
-    """Run folders of all controls, made once; all are asked about the same media, so these are made once, too."""
-    made: dict[tuple[str, Intervention, View], Media] = {}
-
-    class Kept(Bank):
-        def condition(self, clip_id: str, iv: Intervention) -> Media:
-            key = (clip_id, iv, self._view)
-            if key not in made:
-                made[key] = super().condition(clip_id, iv)
-            return made[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asking, "Bank", Kept)
-        yield {}
+def audited(conditions_once: None) -> dict[str, Path]:
+    """Run folders of all controls, made once."""
+    return {}
 
 
 def _tables(kind: str, audited: dict[str, Path], factory: pytest.TempPathFactory) -> dict[str, Table]:
