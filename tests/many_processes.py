@@ -172,12 +172,12 @@ def _sharded(whole: Whole) -> None:
             compared.add(name)
     assert compared == set(whole.gradients)
     assert seen > 4
-    before = mine.item()
-    step = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.1)
+    step = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.02)
     step.step()
     with torch.no_grad():
-        after = forward.score(forward.inner(adapted), whole.batches[sharding.rank()]).loss.item()
-    assert after < before
+        after = forward.score(forward.inner(adapted), whole.batches[sharding.rank()]).loss
+    torch.distributed.all_reduce(after)  # a step is for both batches: one of them alone may get worse
+    assert after.item() < sum(whole.losses)
     os.write(1, f"in shards as in one piece: {whole.family}\n".encode())  # a line at once, whoever else writes
 
 

@@ -222,7 +222,7 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def curves(conditions_once: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every measure at five dials, of an ear and an eye fitted by nearest neighbours on the committed sources."""
     sys.path.append(str(ROOT))
     try:

@@ -74,11 +74,13 @@ def _audit(model: str, clips: Path, out: Path, protocols: tuple[str, ...]) -> No
     assert (out / "report.html").exists()
 
 
+@pytest.mark.usefixtures("few_media")
 def test_hans_is_audited_on_real_clips(labelled: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     _audit("hans", labelled, tmp_path / "run", ("mma", "thud", "av-confuse"))
 
 
+@pytest.mark.usefixtures("few_media")
 def test_a_tiny_random_qwen3_omni_is_audited_on_real_clips(labelled: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from tiny_thinkers import save

@@ -354,6 +354,23 @@ def test_chart_files_are_drawn(page: Path) -> None:
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_png_is_vegas_own_and_vega_draws_each_chart_once(
+    watcher: list[Judged], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vl_convert
+
+    found = [c for c in charts.charts(watcher, []) if c.id in ("accuracy", "offsets")]
+    specs = [{**c.spec, "config": {**c.spec["config"], "background": charts.PAPER}} for c in found]
+    vegas = [vl_convert.vegalite_to_png(json.dumps(spec), scale=charts.PNG_SCALE) for spec in specs]
+    asked: list[str] = []
+    draw = vl_convert.vegalite_to_svg
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda text: asked.append(text) or draw(text))
+    monkeypatch.delattr(vl_convert, "vegalite_to_png")
+    charts.write(found, tmp_path)
+    assert [(tmp_path / f"{c.id}.png").read_bytes() for c in found] == vegas
+    assert len(asked) == len(found) == 2
+
+
 # Players
 
 

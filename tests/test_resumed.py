@@ -15,6 +15,7 @@ from earwitness import run as runs
 from faulty_server import Server, running
 
 pytest.importorskip("openai")
+pytestmark = pytest.mark.usefixtures("few_media")
 
 QUICK = {"seeds": "0", "mma_styles": "standard", "mma_conditions": "aligned,audio_swapped", "max_pixels": "3136"}
 PRICES = {"price_in": "1", "price_out": "1"}

@@ -17,7 +17,7 @@ QUICK = {"long_context_tokens": "50", "seeds": "0"}
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def audited(conditions_once: None) -> dict[str, Path]:
     """Run folders of all controls, made once."""
     return {}
 
@@ -113,6 +113,7 @@ def test_a_deaf_harness_is_refused_before_any_question(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "answers.jsonl").exists()
 
 
+@pytest.mark.usefixtures("few_media")
 def test_a_run_ends_in_a_page_and_the_same_call_asks_nothing_again(tmp_path: Path) -> None:
     job = session.prepare(model="fake:sees", clips="foley", protocols=["mma"], limit=3, settings=QUICK)
     result = session.run(job, tmp_path / "run")

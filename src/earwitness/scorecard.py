@@ -69,10 +69,13 @@ class Joined:
 
 
 def _where(**wanted: str | tuple[str, ...]) -> Callable[[Item], bool]:
+    wants = [(key, value if isinstance(value, tuple) else (value,)) for key, value in wanted.items()]
+
     def fits(item: Item) -> bool:
-        return all(
-            getattr(item, key) in (value if isinstance(value, tuple) else (value,)) for key, value in wanted.items()
-        )
+        for key, values in wants:  # noqa: SIM110 - asked of each answer for each measure: no generator
+            if getattr(item, key) not in values:
+                return False
+        return True
 
     return fits
 

@@ -105,6 +105,11 @@ def _even(pixels: Picture) -> Picture:
     return np.ascontiguousarray(pixels)
 
 
+def _in_yuv(pixels: Picture) -> av.VideoFrame:
+    """The picture as the encoder takes it (it would convert each frame to this itself, in the same way)."""
+    return av.VideoFrame.from_ndarray(_even(pixels), format="rgb24").reformat(format="yuv420p")
+
+
 def _encode(
     pixels: Callable[[int], Picture],
     stamps: list[int],
@@ -133,8 +138,12 @@ def _encode(
         track.codec_context.time_base = base
         packets: list[Any] = []
         sound = [] if wave is None else encoded_sound(target, wave, rate, codec)
+        last, frame = None, None
         for index, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(_even(pixels(index)), format="rgb24")
+            picture = pixels(index)
+            if picture is not last:  # a still picture is turned into the codec's colours once
+                last, frame = picture, _in_yuv(picture)
+            assert frame is not None
             frame.pts, frame.time_base = stamp, base
             packets += track.encode(frame)
         packets += track.encode(None)

@@ -25,6 +25,7 @@ from earwitness.models import payload, served
 from earwitness.models.budget import Budget
 from earwitness.models.gemini_files import Uploads
 from earwitness.models.gemini_replies import fault, read
+from earwitness.models.openai_link import trusted
 from earwitness.models.served import Fatal, ItemFault, Reply, Transient
 from earwitness.records import Answer, Item, Media, View, digest
 
@@ -251,6 +252,9 @@ class GeminiModel:
             options["base_url"] = split._replace(netloc=split.netloc.rpartition("@")[2]).geturl()
             if split.scheme != "https" and not here:
                 raise ValueError(f"{options['base_url']}: wants https, or anyone on the way can read the key")
+        if here:  # else it reads the certificates three times for each client
+            verify = {"verify": trusted()}
+            options |= {"client_args": verify, "async_client_args": {**verify, "ssl": trusted()}}
         if not key and not here:
             raise ValueError(f"{self.name} needs a key: set the environment variable {KEYS[0]}")
         return self._genai.Client(api_key=key or "none", vertexai=False, http_options=options), key

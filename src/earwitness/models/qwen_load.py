@@ -99,9 +99,12 @@ def load_thinker(
         raise ValueError(f"{path} holds a {found} model, not {family} (say {found}:{path})")
     quantised = getattr(config, "quantization_config", None) is not None
     placed = _device_map(where, quantised)
+    kind = getattr(transformers, model_class)
     with quiet(), _blaming(path):
-        model, info = getattr(transformers, model_class).from_pretrained(
+        model, info = kind.from_pretrained(
             path,
+            # Read already, where it is the thinker's own; a whole Omni model's config holds it further in.
+            config=config if isinstance(config, kind.config_class) else None,
             dtype="auto" if quantised and dtype is None else kept,
             attn_implementation=ways,
             device_map=placed,

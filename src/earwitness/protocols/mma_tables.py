@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -35,7 +36,9 @@ GONE = {"frames_zeroed": "visual", "audio_removed": "audio"}  # condition -> the
 
 
 def _where(judged: Sequence[Judged], **fields: str) -> list[Judged]:
-    return [j for j in judged if all(getattr(j.item, k) == v for k, v in fields.items())]
+    get, wanted = attrgetter(*fields), tuple(fields.values())
+    only = wanted[0] if len(wanted) == 1 else wanted  # as attrgetter gives them
+    return [j for j in judged if get(j.item) == only]
 
 
 def _words(condition: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from earwitness.questions.lexicon import BACKGROUND, same, sound_words, things
@@ -286,6 +287,7 @@ def judge_swap(text: str, classes: Sequence[str] = ()) -> Verdict:
     return Verdict(UNPARSED, said_seen=seen, said_heard=heard)
 
 
+@lru_cache(maxsize=1 << 14)  # models say the same few things again and again
 def judge_shift(text: str) -> Verdict:
     """What an answer says about timing: label, offset in seconds (> 0 = sound late), t_seen and t_heard."""
     raw, _ = final_part(text)

@@ -17,7 +17,7 @@ from typing import Any
 
 from earwitness import scorecard
 from earwitness.records import Estimate, Judged, Table
-from earwitness.report.charts import FAINT, INK, LABEL, OTHER, PERCENT, WIDTH, Chart, high, styled
+from earwitness.report.charts import FAINT, INK, LABEL, OTHER, PERCENT, WIDTH, Chart, high, inline, styled
 from earwitness.report.verdict import interval, percent
 
 BETTER, WORSE, ALIKE = "better", "worse", "not clearly different"
@@ -180,17 +180,17 @@ def _dumbbells(found: Sequence[Line], names: tuple[str, str]) -> dict[str, Any]:
         alt.Tooltip("shown:N", title="Share"), alt.Tooltip("interval:N", title="95 % interval"),
         alt.Tooltip("answers:Q", title="Answers"), alt.Tooltip("clips:Q", title="Independent clips"),
     ]  # fmt: skip
-    between = alt.Chart(alt.Data(values=joins)).encode(y=y)
+    between = alt.Chart(inline(joins)).encode(y=y)
     layers = [between.mark_rule(strokeWidth=7, opacity=0.18, color=OTHER).encode(x=alt.X("from:Q"), x2="to:Q")]
     if any(j["goal"] is not None for j in joins):
-        aims = alt.Chart(alt.Data(values=[j for j in joins if j["goal"] is not None])).encode(y=y)
+        aims = alt.Chart(inline([j for j in joins if j["goal"] is not None])).encode(y=y)
         layers.append(
             aims.mark_tick(thickness=2, color=FAINT, size=24).encode(
                 x=alt.X("goal:Q"), tooltip=[alt.Tooltip("goal:Q", format=".0%", title="Goal")]
             )
         )
     for series, lift, filled in zip(names, (-4, 4), (False, True), strict=True):
-        mine = alt.Chart(alt.Data(values=[p for p in points if p["series"] == series])).encode(
+        mine = alt.Chart(inline([p for p in points if p["series"] == series])).encode(
             y=y, color=colour, tooltip=tip
         )
         layers += [

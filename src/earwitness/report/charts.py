@@ -12,9 +12,11 @@ Functions: :func:`charts` all charts of a run, :func:`follow` the first of them;
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,10 +78,20 @@ def write(found: Sequence[Chart], folder: Path) -> dict[str, str]:
         drawn[chart.id] = vl_convert.vegalite_to_svg(text)
         (folder / f"{chart.id}.vl.json").write_text(json.dumps(chart.spec, indent=1), encoding="utf-8")
         (folder / f"{chart.id}.svg").write_text(drawn[chart.id], encoding="utf-8")
-        # On nothing, a see-through mark comes out in wrong colours.
-        opaque = {**chart.spec, "config": {**chart.spec.get("config", {}), "background": PAPER}}
-        (folder / f"{chart.id}.png").write_bytes(vl_convert.vegalite_to_png(json.dumps(opaque), scale=PNG_SCALE))
+        (folder / f"{chart.id}.png").write_bytes(vl_convert.svg_to_png(on_paper(drawn[chart.id]), scale=PNG_SCALE))
     return drawn
+
+
+def on_paper(svg: str) -> str:
+    """A drawn SVG with paper behind it, as Vega draws one: on nothing, see-through marks come out wrong in a PNG.
+
+    Vega is thus asked for each chart once; a PNG of this is the PNG it would make, byte for byte.
+    """
+    width, height = (re.search(rf'^<svg [^>]*?\b{side}="([^"]+)"', svg) for side in ("width", "height"))
+    assert width is not None
+    assert height is not None
+    paper = f'<rect width="{width[1]}" height="{height[1]}" fill="{PAPER}"/>'
+    return svg.replace(">", ">" + paper, 1)
 
 
 def for_page(text: str) -> str:
@@ -101,6 +113,13 @@ def runtime() -> str:
 Point = dict[str, Any]
 
 
+def inline(points: Iterable[Point]) -> Any:
+    """Points as a chart's data. In a tuple: Altair copies a list point by point whenever it copies its chart."""
+    import altair as alt
+
+    return alt.Data(values=tuple(points))
+
+
 def _point(e: Estimate, **more: Any) -> Point:
     return {
         "value": e.value, "low": e.low, "high": e.high, "shown": f"{percent(e.value)}", "interval": interval(e),
@@ -113,7 +132,7 @@ def _sides(points: list[Point], series: str, order: list[str], colours: dict[str
     import altair as alt
 
     points = [{**p, "row": "|".join(textwrap.wrap(p["row"], LABEL))} for p in points]
-    data = alt.Data(values=points)
+    data = inline(points)
     rows = list(dict.fromkeys(p["row"] for p in points))
     single = len(order) == 1
     inner, beside = 0.35 if single else 0.28, 0.15
@@ -177,8 +196,17 @@ _PADDING = {"left": 4, "top": 4, "bottom": 4, "right": 64}
 
 def styled(chart: Any) -> dict[str, Any]:
     """Vega-Lite of a chart in the house's style."""
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return {**spec, "config": copy.deepcopy(_style())}
+
+
+@cache
+def _style() -> dict[str, Any]:
+    """The house's style, made once and aside: each ``configure`` of a chart copies all of it, layer by layer."""
+    import altair as alt
+
     spec: dict[str, Any] = (
-        chart.configure(background="transparent", font=FONT)
+        alt.Chart().mark_point().configure(background="transparent", font=FONT)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=INK, titleColor=FAINT, gridColor=LINE, labelFontSize=12, titleFontSize=12,
@@ -188,7 +216,8 @@ def styled(chart: Any) -> dict[str, Any]:
         .configure_legend(labelColor=INK, labelFontSize=12, labelFont=FONT, symbolSize=80, padding=0, offset=12)
         .to_dict(validate=False)
     )  # fmt: skip
-    return spec
+    config: dict[str, Any] = spec["config"]
+    return config
 
 
 def follow(judged: Sequence[Judged]) -> Chart | None:
@@ -310,7 +339,7 @@ def _offsets(judged: Sequence[Judged]) -> Chart | None:
     if len({p["at"] for p in points}) < 2:
         return None
     span = max(abs(p["at"]) for p in points) * 1.08
-    base = alt.Chart(alt.Data(values=points))
+    base = alt.Chart(inline(points))
     x = alt.X(
         "at:Q", title="←  sound early   ·   seconds   ·   sound late  →", scale=alt.Scale(domain=[-span, span]),
         axis=alt.Axis(grid=False, tickCount=7, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+.1f')"),

@@ -19,7 +19,7 @@ from earwitness.records import how_many
 from earwitness.report import charts as drawing
 from earwitness.report import layout
 from earwitness.report.cells import DASH, Grid, Line, Shown
-from earwitness.report.charts import INK, OTHER, PERCENT, WIDTH, Chart, styled
+from earwitness.report.charts import INK, OTHER, PERCENT, WIDTH, Chart, inline, styled
 from earwitness.report.stages import Stage, chain, read
 from earwitness.report.verdict import percent
 
@@ -127,7 +127,7 @@ def _curve(
     hues, many = [HUES[k % len(HUES)] for k in range(len(kept))], len(kept) > 1
     if kept == ["chosen", "rejected"]:
         hues = [INK, OTHER]
-    base = alt.Chart(alt.Data(values=points)).encode(
+    base = alt.Chart(inline(points)).encode(
         x=_steps(stage),
         color=alt.Color(
             "series:N", sort=kept, scale=alt.Scale(domain=kept, range=hues),
@@ -184,8 +184,8 @@ def _valid(stage: Stage) -> Chart | None:
     if len(found) < 2 or best is None:
         return None
     points = [{"step": s, "value": v, "shown": percent(v), "kept": s == best[0]} for s, v in found]
-    base = alt.Chart(alt.Data(values=points)).encode(x=_steps(stage), y=_shares())
-    top = alt.Chart(alt.Data(values=[p for p in points if p["kept"]])).encode(x=_steps(stage), y=_shares())
+    base = alt.Chart(inline(points)).encode(x=_steps(stage), y=_shares())
+    top = alt.Chart(inline([p for p in points if p["kept"]])).encode(x=_steps(stage), y=_shares())
     tip = [alt.Tooltip("step:Q", title="Step"), alt.Tooltip("shown:N", title="Right")]
     layers = [
         base.mark_line(strokeWidth=1.8, color=INK),
@@ -223,7 +223,7 @@ def _parts(stage: Stage) -> Chart | None:
         for k in keys for s, v in stage.curve(k)
     ]  # fmt: skip
     few = len(steps) <= 12
-    base = alt.Chart(alt.Data(values=points)).encode(
+    base = alt.Chart(inline(points)).encode(
         x=alt.X(
             "step:O", title="step",
             axis=alt.Axis(ticks=False, domain=False, labelAngle=0, labelOverlap=True),

@@ -27,7 +27,7 @@ from earwitness.curate.jobs import Stage
 from earwitness.records import Table
 from earwitness.report import cells, layout
 from earwitness.report import charts as drawing
-from earwitness.report.charts import FAINT, HEARD, INK, OTHER, SEEN, WIDTH, Chart, high, styled
+from earwitness.report.charts import FAINT, HEARD, INK, OTHER, SEEN, WIDTH, Chart, high, inline, styled
 
 NUMBER = re.compile(r"[\d.,\u2212]+(?: %)?")
 MOST = 70  # classes that the chart draws
@@ -137,7 +137,7 @@ def _funnel(card: Card) -> Chart | None:
             }
         )  # fmt: skip
     points = _apart(points)
-    base = alt.Chart(alt.Data(values=points)).encode(y=_rows([p["step"] for p in points]))
+    base = alt.Chart(inline(points)).encode(y=_rows([p["step"] for p in points]))
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, first]), axis=None)
     tip = [
         alt.Tooltip("step:N", title="Step"), alt.Tooltip("value:Q", title="Left", format=","),
@@ -210,7 +210,7 @@ def _classes(card: Card) -> Chart | None:
         points += [] if alike else [{"step": name, "series": "heard", "value": heard}]
     order = ["seen and heard"] if alike else ["seen", "heard"]
     hues = [INK] if alike else [SEEN, HEARD]
-    base = alt.Chart(alt.Data(values=points)).encode(
+    base = alt.Chart(inline(points)).encode(
         y=_rows([n for n, _ in found[:MOST]]), **({} if alike else {"yOffset": alt.YOffset("series:N", sort=order)})
     )
     tip = [
@@ -270,7 +270,7 @@ def _bars(points: Sequence[dict[str, Any]], unit: str) -> Any:
         {**p, "span": f"{p['low']:g} to {p['high']:g} {unit}".replace("-", "\u2212"), "zero": 0} for p in points
     ]
     return (
-        alt.Chart(alt.Data(values=data))
+        alt.Chart(inline(data))
         .mark_bar(color=INK, opacity=0.82, binSpacing=0)
         .encode(
             x=alt.X("low:Q", title=unit, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(grid=False)),

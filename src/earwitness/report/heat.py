@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.report.charts import FAINT, HEARD, INK, LINE, PAPER, SEEN, Chart, styled
+from earwitness.report.charts import FAINT, HEARD, INK, LINE, PAPER, SEEN, Chart, inline, styled
 from earwitness.report.words import condition_name
 from earwitness.whitebox import tables
 from earwitness.whitebox.joined import Inside
@@ -191,7 +191,7 @@ def _text_line(
             labelFontSize=10, labelPadding=3, labelOverlap=False, ticks=False, domain=False,
         ),
     )  # fmt: skip
-    base = alt.Chart(alt.Data(values=points)).encode(x=x, y=_y(said))
+    base = alt.Chart(inline(points)).encode(x=x, y=_y(said))
     cells = base.mark_rect(color=INK, stroke=LINE, strokeWidth=0.5).encode(
         fillOpacity=_shade(top),
         tooltip=[
@@ -201,7 +201,7 @@ def _text_line(
     )  # fmt: skip
     over = base.mark_text(fontSize=9, color=PAPER).encode(text="over:N")
     runs = _runs(found, columns, names)
-    above = alt.Chart(alt.Data(values=runs))
+    above = alt.Chart(inline(runs))
     rules = above.mark_rule(color=FAINT, strokeWidth=1).encode(
         x=alt.X("from:N", scale=order, bandPosition=0.08), x2=alt.X2("to:N", bandPosition=0.92), y=alt.value(-5)
     )
@@ -320,7 +320,7 @@ def _media(
     whole = float(mass[:, mine].sum(1).mean())
     shown = "a cell for each token" if most == 1 else f"cells of up to {most} tokens"
     cells = (
-        alt.Chart(alt.Data(values=points))
+        alt.Chart(inline(points))
         .mark_rect(color=colour)
         .encode(
             x=x, x2="to:Q", y=_y(said), fillOpacity=_shade(top),
@@ -331,7 +331,7 @@ def _media(
         )
     )  # fmt: skip
     frame = [{"token": token, "from": 0.0, "to": end} for token in said]
-    lines = alt.Chart(alt.Data(values=frame)).mark_rect(fillOpacity=0, stroke=LINE, strokeWidth=0.5)
+    lines = alt.Chart(inline(frame)).mark_rect(fillOpacity=0, stroke=LINE, strokeWidth=0.5)
     chart = alt.layer(cells, lines.encode(x="from:Q", x2="to:Q", y=_y(said)))
     each = np.unique(found.seconds[mine], return_counts=True)[1]
     note = ["A picture's tokens lie side by side in their second, from top left."] if each.max() > 1 else []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.records import how_many
-from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, styled
+from earwitness.report.charts import FAINT, HEARD, INK, LINE, OTHER, SEEN, WIDTH, Chart, inline, styled
 from earwitness.report.heat import chosen, heat
 from earwitness.report.words import condition_name
 from earwitness.stats import effects, many
@@ -128,7 +128,7 @@ def _lines(
         if np.isfinite((v, lo, hi)).all()
     ]
     order = list(series)
-    base = alt.Chart(alt.Data(values=points))
+    base = alt.Chart(inline(points))
     if least is not None and points:
         ends = np.array([[p["low"], p["high"]] for p in points], dtype=np.float64)
         domain = (min(-least, float(ends.min())), max(least, float(ends.max())))
@@ -149,7 +149,7 @@ def _lines(
         alt.Tooltip("value:Q", title="Value", format=".3f"), alt.Tooltip("low:Q", title="From", format=".3f"),
         alt.Tooltip("high:Q", title="To", format=".3f"),
     ]  # fmt: skip
-    rule = alt.Chart(alt.Data(values=[{"level": level}])).mark_rule(color=FAINT, strokeDash=[3, 3])
+    rule = alt.Chart(inline([{"level": level}])).mark_rule(color=FAINT, strokeDash=[3, 3])
     return alt.layer(
         rule.encode(y=alt.Y("level:Q")),
         base.mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
@@ -210,7 +210,7 @@ def _heads(inside: Inside) -> Chart | None:
     most = max(p["size"] for p in points)
     top = max(LARGE, most)
     order = ["to what is asked about", "away from it"]
-    base = alt.Chart(alt.Data(values=points)).encode(
+    base = alt.Chart(inline(points)).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, **_QUIET)),
         y=alt.Y("head:O", title="head", axis=alt.Axis(**_QUIET)),
         tooltip=[
@@ -272,7 +272,7 @@ def _groups(inside: Inside) -> Chart | None:
         )  # fmt: skip
         colours = [GROUP_COLOURS[name] for name in order]
         panels.append(
-            alt.Chart(alt.Data(values=points), title=alt.Title(ASKED[question], **_SMALL))
+            alt.Chart(inline(points), title=alt.Title(ASKED[question], **_SMALL))
             .mark_bar(stroke=None)
             .encode(
                 x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True, ticks=False)),
