@@ -303,7 +303,9 @@ def test_a_server_that_is_gone_ends_the_run(start: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has answered none of the last 21 items, the last one for: HTTP 500"):
         audit.ask(model, clips, items, tmp_path)
     assert len(server.calls) < len(items)
-    assert len(runs.read_answers(tmp_path)) == 5, "what the dying server did not answer stays open"
+    kept = runs.read_answers(tmp_path).values()
+    assert sum(a.error is None for a in kept) == 5
+    assert len(kept) < 10, "what the dying server did not answer stays open, but where an answer came after it"
     server.fault = lambda c: ""
     answers = _ask(model, clips, items, tmp_path)
     assert all(answers[i.id].error is None for i in items), "the same command asks it"
