@@ -299,13 +299,12 @@ def test_what_cannot_heal_ends_the_run_at_once_and_keeps_the_answers(
 def test_a_server_that_is_gone_ends_the_run(start: Any, tmp_path: Path) -> None:
     clips = foley.clip_set(40, seed=1, duration=1.0)
     items = _items(clips, ("mute",))
-    server, model = start(Server(fault=lambda c: "status 500" if c.number > 4 else ""), retries=0)
+    dying = Server(fault=lambda c: "status 500" if c.number > 4 else "")
+    server, model = start(dying, retries=0, concurrency=1)  # several at once would fail and answer in any order
     with pytest.raises(ValueError, match="has answered none of the last 21 items, the last one for: HTTP 500"):
         audit.ask(model, clips, items, tmp_path)
     assert len(server.calls) < len(items)
-    kept = runs.read_answers(tmp_path).values()
-    assert sum(a.error is None for a in kept) == 5
-    assert len(kept) < 10, "what the dying server did not answer stays open, but where an answer came after it"
+    assert len(runs.read_answers(tmp_path)) == 5, "what the dying server did not answer stays open"
     server.fault = lambda c: ""
     answers = _ask(model, clips, items, tmp_path)
     assert all(answers[i.id].error is None for i in items), "the same command asks it"
