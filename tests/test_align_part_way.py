@@ -91,3 +91,20 @@ def test_a_stage_saves_part_of_the_way(tmp_path: Path) -> None:
     for name in moved:
         middle = (before[name].float() + all_[name].float()) / 2
         assert torch.allclose(half[name].float(), middle, atol=1e-5), name
+
+
+def test_a_page_shows_what_each_share_gave(tmp_path: Path) -> None:
+    made = {
+        "recipe": {"name": "hans-carry"},
+        "data": "",
+        "model": "hans",
+        "way": 0.9,
+        "ways": {"1": 0.98, "0.9": 0.99},
+    }
+    (tmp_path / "align.json").write_text(json.dumps(made))
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "valid": 0.5}\n{"step": 2, "valid": 0.98}\n')
+    stage = stages.read(tmp_path)
+    assert "Of what was learned 90 % is kept, which is right in 99 %." in curves.headline(stage)
+    spec = json.dumps(next(c for c in curves.charts(stage) if c.id == "ways").spec)
+    assert "98.0 %" in spec
+    assert "99.0 %" in spec

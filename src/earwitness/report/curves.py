@@ -25,6 +25,7 @@ from earwitness.report.verdict import percent
 
 MOST = 400  # points of a curve
 SMOOTH = 25  # a running mean is over this share of the points
+TENTH = PERCENT.replace(".0f", ".1f")
 NOISY = 50  # points from which on one is drawn
 # Curves that are neither seen nor heard; 3 to 1 or more on white and on the page's dark.
 HUES = (INK, "#8d4fb0", "#1f8a70", "#a07800", "#c2467d", "#4f6fc0", OTHER)
@@ -77,7 +78,7 @@ CURVES: dict[str, tuple[str, str, tuple[tuple[str, str], ...], bool]] = {
 
 def charts(stage: Stage, prefix: str = "") -> list[Chart]:
     """The curves that the stage has data for, in reading order; ``prefix`` goes before their ids."""
-    found = [c for c in (_valid(stage), _parts(stage)) if c is not None]
+    found = [c for c in (_valid(stage), _parts(stage), _ways(stage)) if c is not None]
     rewards = [(k, k.split("/")[1].replace("_", " ")) for k in stage.keys("rewards/", "/mean")]
     for name, (title, caption, keys, share) in CURVES.items():
         chart = _curve(stage, name, title, caption, keys, share)
@@ -184,21 +185,28 @@ def _valid(stage: Stage) -> Chart | None:
     if len(found) < 2 or best is None:
         return None
     points = [{"step": s, "value": v, "shown": percent(v), "kept": s == best[0]} for s, v in found]
-    base = alt.Chart(inline(points)).encode(x=_steps(stage), y=_shares())
-    top = alt.Chart(inline([p for p in points if p["kept"]])).encode(x=_steps(stage), y=_shares())
     tip = [alt.Tooltip("step:Q", title="Step"), alt.Tooltip("shown:N", title="Right")]
+    return Chart(
+        "valid", "Validation",
+        "Share of right answers to questions that were not trained on, the mean over the parts of the mixture; "
+        f"scored as in an audit. Ringed: the best. {_which(stage)}",
+        _ringed(points, _steps(stage), _shares(), tip, 200),
+    )  # fmt: skip
+
+
+def _ringed(points: list[dict[str, Any]], x: Any, y: Any, tip: list[Any], height: int) -> dict[str, Any]:
+    """A line through points, the kept one of them ringed and told."""
+    import altair as alt
+
+    base = alt.Chart(inline(points)).encode(x=x, y=y)
+    top = alt.Chart(inline([p for p in points if p["kept"]])).encode(x=x, y=y)
     layers = [
         base.mark_line(strokeWidth=1.8, color=INK),
         base.mark_point(filled=True, size=55, opacity=1, color=INK).encode(tooltip=tip),
         top.mark_point(size=190, strokeWidth=1.8, color=INK, filled=False, opacity=1),
         top.mark_text(dy=20, color=INK, fontSize=12).encode(text=alt.Text("shown:N")),
     ]  # fmt: skip
-    return Chart(
-        "valid", "Validation",
-        "Share of right answers to questions that were not trained on, the mean over the parts of the mixture; "
-        f"scored as in an audit. Ringed: the best. {_which(stage)}",
-        styled(_sized(alt.layer(*layers), 200)),
-    )  # fmt: skip
+    return styled(_sized(alt.layer(*layers), height))
 
 
 def _which(stage: Stage) -> str:
@@ -249,6 +257,33 @@ def _parts(stage: Stage) -> Chart | None:
         "parts", "Validation by part of the mixture",
         "Per cent of right answers; the stronger, the more. A part that is lost while others are gained shows.",
         styled(_sized(alt.layer(*layers), 24 * len(keys))),
+    )  # fmt: skip
+
+
+def _ways(stage: Stage) -> Chart | None:
+    """Validation by how much of what was learned is kept; None where no less was tried."""
+    import altair as alt
+
+    made = stage.made
+    points = [  # differences are of few answers: with a decimal
+        {"share": float(share), "value": v, "shown": f"{100 * v:.1f} %", "kept": float(share) == made.way}
+        for share, v in sorted(made.ways.items(), key=lambda p: float(p[0]))
+    ]
+    if len(points) < 2:
+        return None
+    x = alt.X(
+        "share:Q", title="kept of what was learned", scale=alt.Scale(zero=False, padding=24, nice=False),
+        axis=alt.Axis(grid=False, labelExpr=PERCENT, values=[p["share"] for p in points], labelOverlap=True),
+    )  # fmt: skip
+    y = alt.Y(
+        "value:Q", title=None, scale=alt.Scale(zero=False, padding=24, domainMax=1),
+        axis=alt.Axis(labelExpr=TENTH, domain=False, ticks=False, tickCount=4, labelPadding=8),
+    )  # fmt: skip
+    tip = [alt.Tooltip("share:Q", title="Kept", format=".0%"), alt.Tooltip("shown:N", title="Right")]
+    return Chart(
+        "ways", "How much of what was learned is kept?",
+        "Validation of the best checkpoint, taken back while that is no worse. Ringed: what was saved.",
+        _ringed(points, x, y, tip, 170),
     )  # fmt: skip
 
 
