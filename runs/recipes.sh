@@ -3,6 +3,7 @@
 #
 #   bash runs/recipes.sh                     # all classes: other clips than those tested
 #   HELD=1 bash runs/recipes.sh              # trained on six of the twelve classes, tested on the other six
+#   HELD=2 bash runs/recipes.sh              # the halves exchanged
 #
 # Everything is written below $OUT (runs/recipes); each step goes on where it was stopped. LIMIT: clips to test on.
 set -euo pipefail
@@ -11,6 +12,7 @@ EARWITNESS=${EARWITNESS:-$(cd "$(dirname "$0")/.." && pwd)/.venv/bin/earwitness}
 TRAINED=foley TESTED=foley
 [ -z "${HELD:-}" ] || {
   OUT=$OUT/held TRAINED=foley:bell+drum+bird+siren+horn+clock TESTED=foley:guitar+whistle+frog+phone+hammer+bee
+  [ "$HELD" != 2 ] || { one=$TRAINED OUT=${OUT}2; TRAINED=$TESTED TESTED=$one; }
 }
 mkdir -p "$OUT/runs"
 compared=()
