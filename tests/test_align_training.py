@@ -213,7 +213,7 @@ def test_recipes_are_named_and_changed_by_words() -> None:
     assert (made.steps, made.rate, made.betas, made.trains) == (20, 1e-4, (0.9, 0.98), "text")
     with pytest.raises(ValueError, match="no recipe 'mma'"):
         recipes.named("mma")
-    with pytest.raises(ValueError, match="has no 'lr'"):
+    with pytest.raises(ValueError, match="has no setting 'lr'"):
         recipes.changed("mma-sft", {"lr": "1"})
     with pytest.raises(ValueError, match="--set rate=fast"):
         recipes.changed("mma-sft", {"rate": "fast"})
