@@ -393,3 +393,14 @@ def test_the_contact_sheet_has_a_row_for_each_class(tmp_path: Path) -> None:
     sheet = np.asarray(Image.open(path))
     rows = np.array_split(sheet, len(foley.CLASSES))
     assert all(row.std() > 20 for row in rows)
+
+
+def test_another_sets_manifest_is_not_overwritten(tmp_path: Path) -> None:
+    first = foley.clip_set(2, seed=4, duration=1.0)
+    manifest = foley.write(tmp_path, first)
+    told = manifest.read_bytes()
+    with pytest.raises(ValueError, match=r"holds other clips \(2 in clips.jsonl\): take another folder"):
+        foley.write(tmp_path, foley.clip_set(2, seed=5, duration=1.0))
+    assert manifest.read_bytes() == told
+    assert foley.write(tmp_path, first).read_bytes() == told, "the same set again is the same"
+    assert len(foley.write(tmp_path, foley.clip_set(3, seed=4, duration=1.0)).read_bytes().splitlines()) == 3

@@ -61,9 +61,8 @@ def ontology(
             media=media, wanted=funnel.choices(dict(pair(s) for s in setting or [])), compare=compare,
             command=_command(),
         )  # fmt: skip
-        if (
-            folder / "labels.jsonl" in found.files and media is not None
-        ):  # lengths and loudness are for `curate card`: to decode all of them takes its time
+        if folder / "labels.jsonl" in found.files and media is not None:
+            # Lengths and loudness are for `curate card`: to decode all of them takes its time.
             found.files.append(dataset.build(folder, measure=False))
     except (ValueError, OSError) as error:
         fail(error)

@@ -129,9 +129,16 @@ def write(folder: Path, clips: FoleyClips | Sequence[Clip], *, rate: int = 48_00
     """Write mp4 files, stems (``stems/<id>/<name>.wav``, float32) and ``clips.jsonl``; return the latter's path.
 
     The manifest has one :class:`~earwitness.records.Clip` a line, ``path`` relative to it; the recipe stays in.
+    What is there already of the same clips is kept. Raises ValueError where the folder holds other clips.
     """
     made = clips if isinstance(clips, FoleyClips) else FoleyClips(clips)
     folder = Path(folder)
+    manifest = folder / MANIFEST
+    if manifest.exists():
+        mine = {c.id for c in made.clips}
+        others = [line for line in manifest.read_bytes().splitlines() if _id(line) not in mine]
+        if others:
+            raise ValueError(f"{folder} holds other clips ({len(others)} in {MANIFEST}): take another folder")
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for c in made.clips:
@@ -141,6 +148,13 @@ def write(folder: Path, clips: FoleyClips | Sequence[Clip], *, rate: int = 48_00
             at.parent.mkdir(parents=True, exist_ok=True)
             scipy.io.wavfile.write(at, rate, wave[0])
         lines.append(msgspec.json.encode(msgspec.structs.replace(c, path=path.name)))
-    manifest = folder / MANIFEST
     manifest.write_bytes(b"".join(line + b"\n" for line in lines))
     return manifest
+
+
+def _id(line: bytes) -> str:
+    """The clip of a line of a manifest; "" where it is none of ours."""
+    try:
+        return msgspec.json.decode(line, type=Clip).id
+    except msgspec.MsgspecError:
+        return ""
