@@ -195,18 +195,23 @@ def random_thinker(size: str, device: str, dtype: torch.dtype, view: View) -> Th
     if size.startswith("tiny"):
         model, processor = tiny_thinkers.build("qwen3-omni" if size == "tiny3" else "qwen2.5-omni")
         return wrap(model.to(device, dtype), processor, view)
-    old = size != "30b"
-    processor, ids = _processor(old)
-    import transformers as t
-
-    config = config_of(size, ids)
-    torch.manual_seed(0)
-    maker = t.Qwen2_5OmniThinkerForConditionalGeneration if old else t.Qwen3OmniMoeThinkerForConditionalGeneration
-    with _made_as(device, dtype):
-        model = maker(config)
+    processor, ids = _processor(size != "30b")
+    model = bare(size, device, dtype, ids)
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     return wrap(model, processor, view)
+
+
+def bare(size: str, device: str, dtype: torch.dtype, ids: dict[str, int] | None = None) -> Any:
+    """The model alone; on "meta" it is made without memory for its weights."""
+    import transformers as t
+
+    old = size != "30b"
+    config = config_of(size, _processor(old)[1] if ids is None else ids)
+    torch.manual_seed(0)
+    maker = t.Qwen2_5OmniThinkerForConditionalGeneration if old else t.Qwen3OmniMoeThinkerForConditionalGeneration
+    with _made_as(device, dtype):
+        return maker(config)
 
 
 def config_of(size: str, ids: dict[str, int]) -> Any:

@@ -130,10 +130,10 @@ def check_started() -> None:
         raise ValueError("shards lie over several processes: start with torchrun (docs/scale_training.md)")
 
 
-def shard(model: Any) -> None:
+def shard(model: Any, mesh: Any = None) -> None:
     """Lay the text model of a thinker (or of what wraps it) in shards over all processes; towers stay whole.
 
-    Call it after adapters were added and everything is on its device: what learns lies in shards, too, so
+    ``mesh``: a torch DeviceMesh, where it is not to be all processes in one row. Call it after adapters were added and everything is on its device: what learns lies in shards, too, so
     optimizers are made afterwards. All processes must then read the same number of batches.
 
     Raises ValueError where there is no process group, the weights are quantised, or word embeddings and head are
@@ -151,7 +151,7 @@ def shard(model: Any) -> None:
     if getattr(thinker.config, "quantization_config", None) is not None:
         raise ValueError("quantised weights do not lie in shards: take the checkpoint in bfloat16")
     text = thinker.model.language_model
-    mesh = init_device_mesh(words.weight.device.type, (world(),))
+    mesh = mesh or init_device_mesh(words.weight.device.type, (world(),))
     for part in (*text.layers, text.norm, words, head):
         # Each is a root, which would else stay together.
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
