@@ -133,8 +133,9 @@ def check_started() -> None:
 def shard(model: Any, mesh: Any = None) -> None:
     """Lay the text model of a thinker (or of what wraps it) in shards over all processes; towers stay whole.
 
-    ``mesh``: a torch DeviceMesh, where it is not to be all processes in one row. Call it after adapters were added and everything is on its device: what learns lies in shards, too, so
-    optimizers are made afterwards. All processes must then read the same number of batches.
+    ``mesh``: a torch DeviceMesh, where it is not to be all processes in one row. Call it after adapters were added
+    and everything is on its device: what learns lies in shards, too, so optimizers are made afterwards. All
+    processes must then read the same number of batches.
 
     Raises ValueError where there is no process group, the weights are quantised, or word embeddings and head are
     one tensor (tied): two owners of one shard.
