@@ -117,6 +117,20 @@ def test_what_cannot_be_looked_into_says_so(run: Path) -> None:
     assert done.exit_code == 2
 
 
+def test_what_is_amiss_is_told_before_the_model_is_loaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("earwitness.session.looking.load_model", loads)
+    for inside in (session.trace, lambda *a, **k: session.knockout(*a, edges=["audio->answer"], **k)):
+        with pytest.raises(ValueError, match="a limit of 0 clips"):
+            inside(run, limit=0)
+        with pytest.raises(runs.RunError, match="no item of condition 'swaped'; there are aligned"):
+            inside(run, conditions=["swaped"])
+    with pytest.raises(ValueError, match="no tokens called 'sound'"):
+        session.knockout(run, edges=["sound->answer"])
+
+
 def test_the_verbs_say_what_they_did(run: Path) -> None:
     done = CliRunner().invoke(app, ["trace", str(run), "--condition", "aligned", "--heat", "1"])
     assert done.exit_code == 0, done.output

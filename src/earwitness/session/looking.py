@@ -11,7 +11,8 @@ from earwitness.models import Model
 from earwitness.models.load import load_model
 from earwitness.records import Table
 from earwitness.whitebox import knockout as cutting
-from earwitness.whitebox import tracing
+from earwitness.whitebox import opened, tracing
+from earwitness.whitebox.edges import read_edge
 from earwitness.whitebox.tracing import Traced
 
 Progress = Callable[[int, int], None]
@@ -39,6 +40,7 @@ def trace(
     RunError
         Where the folder holds no run, or another model's trace.
     """
+    opened.chosen(folder, limit=limit, conditions=conditions, choices=False)  # what is amiss is told at once
     found = tracing.trace(
         folder, _opened(folder, model), limit=limit, conditions=conditions, values=values, heat_layers=heat_layers,
         progress=progress,
@@ -57,6 +59,9 @@ def knockout(
 
     Raises as :func:`earwitness.whitebox.knockout.knockout` does.
     """
+    for edge in edges:
+        read_edge(edge)
+    opened.chosen(folder, limit=limit, conditions=conditions)  # before the model is loaded
     tables = cutting.knockout(
         folder, _opened(folder, model), edges=edges, windows=layers, controls=controls, limit=limit,
         conditions=conditions, factor=weight, heads=tuple(heads), progress=progress,
