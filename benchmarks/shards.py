@@ -48,12 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         for processes in given.processes:
             distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=processes)
             model = learning(size, recipe)
-            loading = sum(p.numel() for p in forward.inner(model).parameters()) * 2 / GIB
+            thinker = forward.inner(model)
+            loading = sum(p.numel() for p in thinker.parameters()) * 2 / GIB
             whole = held(model)
-            parts = (
-                *forward.inner(model).model.language_model.layers,
-                forward.inner(model).get_output_embeddings(),
-            )
+            parts = (*thinker.model.language_model.layers, thinker.get_output_embeddings())
             gathered = max(sum(p.numel() * p.element_size() for p in part.parameters()) for part in parts) / GIB
             sharding.shard(model, init_device_mesh("cpu", (processes,)))
             print(

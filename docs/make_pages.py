@@ -84,7 +84,7 @@ def recipe_page() -> str:
         lines += [f"## {name}", "", f"`earwitness align {made.stage} {name}`: {made.source}", ""]
         lines += ["| field | value | the source says | ours |", "|---|---|---|---|"]
         for field, value in msgspec.to_builtins(made).items():
-            if field in ("name", "stage", "source", "quotes", "ours"):
+            if field in recipes.ABOUT:
                 continue
             if value != usual[field] or field in made.quotes or field in made.ours:
                 shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
@@ -93,7 +93,7 @@ def recipe_page() -> str:
         lines.append("")
     lines += ["## All fields", "", "| field | unless a recipe says otherwise |", "|---|---|"]
     for field, value in usual.items():
-        if field not in ("name", "stage", "source", "quotes", "ours"):
+        if field not in recipes.ABOUT:
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             lines.append(f"| `{field}` | {shown} |")
     return "\n".join([*lines, ""])

@@ -63,8 +63,6 @@ class Answers(trainers.Collator):
 class AnsCO(trainers.OrderedSFT):
     """SFTTrainer with the loss of eq. 6."""
 
-    recipe: Recipe
-
     def compute_loss(
         self, model: Any, inputs: trainers.Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -108,7 +106,6 @@ def trainer(
         except ValueError as error:
             raise ValueError(f"pair {pair.id}: {error}") from error
     trainers.freeze(recipe, model)
-    own = trainers.optimizer(recipe, model)
     config = SFTConfig(
         **trainers.arguments(recipe, out, feeder.model.thinker.device),
         max_length=None,  # truncation would cut placeholders
@@ -118,9 +115,8 @@ def trainer(
         made = AnsCO(
             model=model, args=config, train_dataset=trainers.dataset(pairs), processing_class=tokenizer,
             data_collator=Answers(feeder, pairs, plain=plain), peft_config=trainers.adapter(recipe, model),
-            callbacks=list(callbacks), optimizers=(own, None),
+            callbacks=list(callbacks),
         )  # fmt: skip
-    made.recipe = recipe
     made.order = trainers.order(recipe, feeder, pairs)
-    ready: AnsCO = trainers.ready(made, unsure=recipe.uncertainty == "top10")
+    ready: AnsCO = trainers.ready(made, recipe, unsure=recipe.uncertainty == "top10")
     return ready

@@ -21,10 +21,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import distributed
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
+from earwitness.align import sharding
 from earwitness.align.losses import uncertainty
 from earwitness.align.packing import Group, Packed
 from earwitness.align.tree import visible
@@ -128,14 +128,14 @@ def _mask(groups: Sequence[Group], longest: int, dtype: torch.dtype) -> torch.Te
     return bias[:, None]
 
 
-def _wanted(model: Any, packed: Packed) -> torch.Tensor:
+def _wanted(model: Any, packed: Packed, *, sharded: bool) -> torch.Tensor:
     """The hidden states [n, hidden] that predict the scored tokens; groups of like length are read together.
 
     One question behind thousands of words would otherwise pad all others to its length. Where weights are sharded
     over ranks all groups are read in one pass: ranks must gather the same layers the same number of times.
     """
     parts, places = [], []
-    for some in [list(range(len(packed.groups)))] if _sharded(model) else alike(packed.groups):
+    for some in [list(range(len(packed.groups)))] if sharded else alike(packed.groups):
         hidden = read(model, [packed.groups[g] for g in some])
         row = torch.full((len(packed.groups),), -1)
         row[some] = torch.arange(len(some))
@@ -144,20 +144,6 @@ def _wanted(model: Any, packed: Packed) -> torch.Tensor:
         parts.append(hidden[row[at[:, 0]].to(hidden.device), at[:, 1].to(hidden.device)])
         places.append(mine)
     return torch.cat(parts)[torch.cat(places).argsort().to(parts[0].device)]
-
-
-def _sharded(model: Any) -> bool:
-    return any(hasattr(p, "device_mesh") for p in model.parameters())
-
-
-def _pieces(rows: torch.Tensor, model: Any) -> int:
-    """In how many pieces logits are made; as many in all ranks of a sharded model: each piece gathers the head."""
-    own = max(1, -(-len(rows) // CHUNK))
-    if not _sharded(model):
-        return own
-    most = torch.tensor(own, device=rows.device)
-    distributed.all_reduce(most, distributed.ReduceOp.MAX)
-    return int(most)
 
 
 def alike(groups: Sequence[Group]) -> list[list[int]]:
@@ -194,11 +180,14 @@ def score(model: Any, packed: Packed, *, temperature: float = 1.0, unsure: bool 
 
     Raises ValueError where media tokens and media features differ in number.
     """
-    wanted = _wanted(model, packed)
+    sharded = sharding.sharded(model)
+    wanted = _wanted(model, packed, sharded=sharded)
     labels = packed.labels.to(wanted.device)
     head = model.get_output_embeddings()
     parts = []
-    pieces = _pieces(wanted, model)
+    pieces = max(1, -(-len(wanted) // CHUNK))
+    if sharded:  # each piece gathers the head
+        pieces = sharding.most(pieces, wanted.device)
     for some, named in zip(wanted.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
         if torch.is_grad_enabled() and pieces > 1:  # logits of one piece at a time, in the backward too
             parts.append(checkpoint(_measure, head, some, named, temperature, unsure, use_reentrant=False))

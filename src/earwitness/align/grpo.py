@@ -80,7 +80,7 @@ def dataset(pairs: Sequence[Pair]) -> Dataset:
     )
 
 
-class StepRR(sharding.InShards, GRPOTrainer):  # type: ignore[misc]
+class StepRR(trainers.ByRecipe, GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer that hears and sees, in generation and in scoring alike."""
 
     _buffered_inputs: list[dict[str, torch.Tensor]] | None
@@ -267,8 +267,7 @@ def trainer(
         made = StepRR(
             model=model, reward_funcs=list(paid), args=config, train_dataset=dataset(pairs),
             processing_class=feeder.model.processor.tokenizer, peft_config=trainers.adapter(recipe, model),
-            callbacks=list(callbacks), optimizers=(trainers.optimizer(recipe, model), None), feeder=feeder,
-            plain=plain,
+            callbacks=list(callbacks), feeder=feeder, plain=plain,
         )  # fmt: skip
-    ready: StepRR = trainers.ready(made, temperature=recipe.temperature)
+    ready: StepRR = trainers.ready(made, recipe, temperature=recipe.temperature)
     return ready

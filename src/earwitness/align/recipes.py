@@ -31,6 +31,9 @@ Above = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 
 
+ABOUT = ("name", "stage", "source", "quotes", "ours")  # fields of a recipe that are no settings
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one training stage. Rates are per optimizer step; a batch counts pairs (grpo: prompts)."""
 
@@ -321,13 +324,12 @@ _ELSEWHERE = {
     "gradient_accumulation_steps": "accumulate", "num_train_epochs": "epochs", "max_steps": "steps", "r": "rank",
     "lora_rank": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "weight_decay": "decay",
     "warmup_ratio": "warmup", "max_grad_norm": "clip", "num_generations": "group",
-    "max_completion_length": "tokens",
-    "save_steps": "validate_every", "gradient_checkpointing": "checkpointing",
+    "max_completion_length": "tokens", "save_steps": "validate_every", "gradient_checkpointing": "checkpointing",
 }  # fmt: skip
 
 
 def _no_such(key: str, known: Iterable[str]) -> str:
-    settings = [name for name in known if name not in ("name", "stage", "source", "quotes", "ours")]
+    settings = [name for name in known if name not in ABOUT]
     near = _ELSEWHERE.get(key) or next(iter(difflib.get_close_matches(key, settings, n=1)), None)
     guess = f" (did you mean {near}?)" if near else ""
     return f"a recipe has no setting {key!r}{guess}; it has {', '.join(settings)}"

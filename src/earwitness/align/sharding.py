@@ -11,8 +11,9 @@ all processes of a sharded model say the same answers, and agree on each token.
 :func:`take` hands a whole trainer over to shards; :class:`InShards` keeps what such a trainer saves whole: a
 checkpoint is the same file as that of one process, and training goes on from it in any number of them.
 
-Functions: ``rank``, ``world``, ``place``, ``check_place``; ``wait``, ``share``, ``gathered``, ``joined``, ``same``;
-``asked``, ``check_started``, ``shard``, ``sharded``, ``take``; ``whole``, ``laid``, ``merged``.
+Functions: ``rank``, ``world``, ``place``, ``check_place``; ``wait``, ``share``, ``gathered``, ``joined``, ``same``,
+``most``; ``asked``, ``check_started``, ``shard``, ``sharded``, ``take``; ``whole``, ``laid``, ``learned``,
+``merged``.
 Class: ``InShards``.
 """
 
@@ -26,8 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import distributed
 
-from earwitness.align import forward
 from earwitness.models import adapters
+from earwitness.models.qwen_wrapped import unwrapped
 
 if TYPE_CHECKING:
     from transformers import Trainer as Base
@@ -35,6 +36,7 @@ else:
     Base = object
 
 Thing = TypeVar("Thing")
+ALONE = "shards lie over several processes: start with torchrun (docs/scale_training.md)"
 
 
 def _many() -> bool:
@@ -101,6 +103,13 @@ def same(chosen: torch.Tensor) -> torch.Tensor:
     return chosen
 
 
+def most(count: int, device: torch.device) -> int:
+    """The largest of all processes' counts: how often each of them must call what lies in shards."""
+    value = torch.tensor(count, device=device)
+    distributed.all_reduce(value, distributed.ReduceOp.MAX)
+    return int(value)
+
+
 def sharded(model: Any) -> bool:
     """Whether any part of the model lies in shards."""
     from torch.distributed.fsdp import FSDPModule
@@ -127,7 +136,7 @@ def asked() -> bool:
 def check_started() -> None:
     """Raise ValueError where this process is not one of torchrun's (or accelerate's)."""
     if "RANK" not in os.environ:
-        raise ValueError("shards lie over several processes: start with torchrun (docs/scale_training.md)")
+        raise ValueError(ALONE)
 
 
 def shard(model: Any, mesh: Any = None) -> None:
@@ -144,8 +153,8 @@ def shard(model: Any, mesh: Any = None) -> None:
     from torch.distributed.fsdp import fully_shard
 
     if not _many():
-        raise ValueError("shards lie over several processes: start with torchrun (docs/scale_training.md)")
-    thinker = forward.inner(model)
+        raise ValueError(ALONE)
+    thinker = unwrapped(model)
     words, head = thinker.get_input_embeddings(), thinker.get_output_embeddings()
     if words.weight is head.weight:
         raise ValueError("word embeddings and head are one tensor here (tied): such a small model needs no shards")
@@ -187,12 +196,23 @@ def laid(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
+def learned(model: Any) -> dict[str, torch.Tensor]:
+    """What learns, each tensor in one piece, by name, in the first process; of shards all must ask for it."""
+    found: dict[str, torch.Tensor] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            full = whole(value.detach())
+            if rank() == 0:
+                found[name] = full.cpu().contiguous().clone()
+    return found
+
+
 def merged(model: Any) -> dict[str, torch.Tensor]:
     """A thinker's weights as they are saved, with what an adapter adds, gathered one by one in the first process.
 
     All processes must ask for it; the others get none. The model stays as it is.
     """
-    thinker = forward.inner(model)
+    thinker = unwrapped(model)
     found: dict[str, torch.Tensor] = {}
     for name, value in thinker.state_dict().items():
         if ".lora_" in name:
@@ -235,7 +255,7 @@ class InShards(Base):  # type: ignore[misc]
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
         if hasattr(self.model, "get_base_model"):
-            kept = {n: whole(p.detach()).cpu() for n, p in self.model.named_parameters() if p.requires_grad}
+            kept = learned(self.model)
             if self.args.should_save:
                 adapters.save_adapter(self.model, folder, state=kept)
 

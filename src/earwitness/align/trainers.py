@@ -165,8 +165,21 @@ def order(recipe: Recipe, feeder: Feeder, pairs: Sequence[Pair]) -> Together:
     return Together([name_of(p.item) for p in pairs], recipe.together, recipe.seed, tell)
 
 
-class OrderedSFT(sharding.InShards, SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that takes pairs in an order of ours."""
+class ByRecipe(sharding.InShards):
+    """A trainer with its recipe's optimizer, made as training begins: of the weights where they lie then."""
+
+    recipe: Recipe
+    optimizer: Any
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """The recipe's, or TRL's where that wants none of its own."""
+        if self.optimizer is None:
+            self.optimizer = optimizer(self.recipe, forward.inner(self.model))
+        return super().create_optimizer(*args, **kwargs)
+
+
+class Ordered(ByRecipe):
+    """... that takes pairs in an order of ours."""
 
     order: Together
 
@@ -174,13 +187,12 @@ class OrderedSFT(sharding.InShards, SFTTrainer):  # type: ignore[misc]
         return self.order
 
 
-class OrderedDPO(sharding.InShards, DPOTrainer):  # type: ignore[misc]
+class OrderedSFT(Ordered, SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer that does."""
+
+
+class OrderedDPO(Ordered, DPOTrainer):  # type: ignore[misc]
     """DPOTrainer that does."""
-
-    order: Together
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Together:
-        return self.order
 
 
 class RowsSFT(OrderedSFT):
@@ -208,7 +220,6 @@ def sft(
     """TRL's SFTTrainer on supervised rows (a preference counts as its chosen answer)."""
     model, tok = feeder.model.model, feeder.model.processor.tokenizer
     freeze(recipe, model)
-    own = optimizer(recipe, model)
     config = SFTConfig(
         **arguments(recipe, out, feeder.model.thinker.device),
         max_length=None,  # truncation would cut placeholders
@@ -219,10 +230,10 @@ def sft(
         made = kind(
             model=model, args=config, train_dataset=dataset(pairs), processing_class=tok,
             data_collator=Collator(feeder, pairs, plain=plain), peft_config=adapter(recipe, model),
-            callbacks=list(callbacks), optimizers=(own, None),
+            callbacks=list(callbacks),
         )  # fmt: skip
     made.order = order(recipe, feeder, pairs)
-    return ready(made)
+    return ready(made, recipe)
 
 
 def dpo(
@@ -251,14 +262,14 @@ def dpo(
             model=model, ref_model=reference, args=config, train_dataset=dataset(pairs, preferences=True),
             processing_class=processor, data_collator=Collator(feeder, pairs, preferences=True, plain=plain),
             peft_config=adapter(recipe, model), callbacks=list(callbacks),
-            optimizers=(optimizer(recipe, model), None),
         )  # fmt: skip
     made.order = order(recipe, feeder, pairs)
-    return ready(made)
+    return ready(made, recipe)
 
 
-def ready(made: Any, *, temperature: float = 1.0, unsure: bool = False) -> Any:
-    """The trainer with our forward (``forward.attach``), and without its own printing."""
+def ready(made: Any, recipe: Recipe, *, temperature: float = 1.0, unsure: bool = False) -> Any:
+    """The trainer with its recipe, our forward (``forward.attach``), and without its own printing."""
+    made.recipe = recipe
     forward.attach(made.model, temperature=temperature, unsure=unsure)
     if getattr(made, "ref_model", None) is not None:
         forward.attach(made.ref_model)

@@ -126,7 +126,6 @@ def align(
         trainer = _trainer(recipe, feeder, pairs, out, watch)
         if shard:
             sharding.take(trainer)
-            trainer.optimizer = trainers.optimizer(recipe, forward.inner(trainer.model))  # of what lies there now
         info.trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         if trainer.is_world_process_zero():
             runs.write_json(out / "align.json", info)
@@ -179,7 +178,7 @@ def _save(trained: Any, model: QwenOmni, out: Path, *, writes: bool) -> None:
     """The adapter by itself, where there is one, and the model with it merged in. All processes must come here."""
     trained = forward.unwrapped(trained)
     split, tuned = sharding.sharded(trained), hasattr(trained, "merge_and_unload")
-    learned = _learned(trained, keep=writes) if split and tuned else None
+    learned = sharding.learned(trained) if split and tuned else None
     state = sharding.merged(trained) if split else None
     if not writes:
         return
@@ -353,21 +352,9 @@ def _put(model: Any, file: Path) -> None:
             value.copy_(sharding.laid(kept[name].to(value.device, value.dtype), value))
 
 
-def _learned(model: Any, *, keep: bool) -> dict[str, torch.Tensor]:
-    """What was learned, each tensor in one piece, in a process that keeps it; where it is sharded all must come."""
-    found = {}
-    for name, p in _parameters(model):
-        full = sharding.whole(p.detach())
-        if keep:
-            found[name] = full.cpu().contiguous().clone()
-    return found
-
-
 def _keep(model: Any, file: Path, *, writes: bool) -> None:
     """Write what was learned, whole or not at all."""
-    if not writes and not sharding.sharded(model):
-        return
-    learned = _learned(model, keep=writes)
+    learned = sharding.learned(forward.unwrapped(model))
     if not writes:
         return
     part = file.with_suffix(".part")

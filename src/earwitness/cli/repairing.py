@@ -58,16 +58,9 @@ def align(
                     shown.update(task, said="  ".join(f"{k} {numbers[k]:.3f}" for k in keys))
 
             done = session.align(
-                stage,
-                recipe,
-                data,
-                model,
-                out_folder,
-                settings=settings,
-                progress=progress,
-                readers=readers,
+                stage, recipe, data, model, out_folder, settings=settings, progress=progress, readers=readers,
                 shard=shard,
-            )
+            )  # fmt: skip
     except (ValueError, ImportError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:

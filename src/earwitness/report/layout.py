@@ -82,15 +82,9 @@ def _environment() -> jinja2.Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False, loader=jinja2.FunctionLoader(_own)
     )
     env.filters.update(
-        percent=percent,
-        interval=interval,
-        clips_of=clips_of,
-        day=_day,
-        tight=_tight,
-        points=_points,
-        minus=_minus,
+        percent=percent, interval=interval, clips_of=clips_of, day=_day, tight=_tight, points=_points, minus=_minus,
         how_many=how_many,
-    )
+    )  # fmt: skip
     return env
 
 
